@@ -1,0 +1,244 @@
+"""All records that flow between the stages of the pipeline.
+
+Records are frozen, their arrays are read-only, and shapes are checked on construction. Unit **m**
+means metres if and only if the backbone's scale is ``metric``; otherwise it is the odometry's own,
+arbitrary unit. Cameras have OpenCV axes (x right, y down, z forward). ``T_a_b`` maps coordinates
+in ``b`` to ``a``.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Mapping, Optional, Tuple
+
+import numpy as np
+
+
+class FrameState(IntEnum):
+    """What is known about the motion up to one frame."""
+
+    TRACKED = 0
+    """The pose is measured."""
+    STATIONARY = 1
+    """The camera stood still: the pose repeats, depth is not renewed."""
+    ROTATION_ONLY = 2
+    """The camera turned without parallax: orientation is measured, the position is repeated."""
+    LOST = 3
+    """The pose is a guess (no texture, a cut, a break); confidence is 0 everywhere."""
+
+
+def _freeze(record, name: str, dtype, *shape) -> np.ndarray:
+    """Convert one field to a read-only array and check its shape.
+
+    ``shape`` holds sizes; ``None`` matches any size. Raises ``ValueError`` naming the field.
+    """
+    try:
+        value = np.asarray(getattr(record, name), dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{type(record).__name__}.{name}: not an array of '
+                         f'{np.dtype(dtype).name} ({error})') from None
+    fits = value.ndim == len(shape) and all(
+        want is None or want == got for want, got in zip(shape, value.shape))
+    if not fits:
+        want = tuple('any' if s is None else s for s in shape)
+        raise ValueError(f'{type(record).__name__}.{name}: expected shape {want}, '
+                         f'got {value.shape}')
+    view = value.view()
+    view.flags.writeable = False
+    object.__setattr__(record, name, view)
+    return view
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image of the stream.
+
+    ``K`` is in pixels of ``image``; None when no calibration is known. ``distortion`` holds the
+    OpenCV coefficients of ``distortion_model`` (``plumb_bob``, ``rational_polynomial`` or
+    ``equidistant``) and is None once the image is rectified.
+    """
+
+    index: int
+    stamp_ns: int
+    image: np.ndarray                       # (H0, W0, 3) uint8 RGB
+    K: Optional[np.ndarray] = None          # (3, 3) f64 px
+    distortion: Optional[np.ndarray] = None     # (n,) f64
+    distortion_model: str = 'plumb_bob'
+
+    def __post_init__(self):
+        _freeze(self, 'image', np.uint8, None, None, 3)
+        if self.K is not None:
+            K = _freeze(self, 'K', np.float64, 3, 3)
+            if not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0:
+                raise ValueError(f'Frame.K: focal lengths must be finite and positive, got\n{K}')
+        if self.distortion is not None:
+            _freeze(self, 'distortion', np.float64, None)
+
+    @property
+    def size(self) -> Tuple[int, int]:
+        """(width, height) of the image, px."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Consecutive frames given to one backbone step."""
+
+    index: int
+    frames: Tuple[Frame, ...]
+    n_overlap: int                          # leading frames that the previous window had, too
+
+    def __post_init__(self):
+        object.__setattr__(self, 'frames', tuple(self.frames))
+        if not self.frames:
+            raise ValueError('Window.frames: a window holds at least one frame')
+        if not 0 <= self.n_overlap < len(self.frames):
+            raise ValueError(f'Window.n_overlap: expected 0 to {len(self.frames) - 1}, '
+                             f'got {self.n_overlap}')
+
+    @property
+    def frame_ids(self) -> np.ndarray:
+        """(N,) i64 indices of the frames."""
+        return np.array([frame.index for frame in self.frames], dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Sparse points of one window whose ids are the same in every window of the stream.
+
+    ``sigma_log_depth`` is the expected standard deviation of the logarithm of a point's depth.
+    """
+
+    ids: np.ndarray                         # (L,) i64, ascending
+    points: np.ndarray                      # (L, 3) f64 m, window frame
+    sigma_log_depth: np.ndarray             # (L,) f64
+
+    def __post_init__(self):
+        n = len(_freeze(self, 'ids', np.int64, None))
+        _freeze(self, 'points', np.float64, n, 3)
+        _freeze(self, 'sigma_log_depth', np.float64, n)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a backbone says about one window, in the window's own gauge.
+
+    After `alignment.base.apply` the same record is in odom: then ``T_window_camera`` is
+    ``T_odom_camera`` and all lengths are in odom units. ``confidence`` 0 means that the point is
+    undefined. ``landmarks`` is set by backbones that identify points across windows.
+    """
+
+    frame_ids: np.ndarray                   # (N,) i64
+    T_window_camera: np.ndarray             # (N, 4, 4) f64, camera to window
+    local_points: np.ndarray                # (N, H, W, 3) f32 m, camera frame
+    confidence: np.ndarray                  # (N, H, W) f32 in [0, 1]
+    rgb: np.ndarray                         # (N, H, W, 3) uint8
+    K: Optional[np.ndarray] = None          # (N, 3, 3) f32 px at H x W
+    states: Optional[np.ndarray] = None     # (N,) uint8 of FrameState; None: all TRACKED
+    landmarks: Optional[Landmarks] = None
+
+    def __post_init__(self):
+        n = len(_freeze(self, 'frame_ids', np.int64, None))
+        _freeze(self, 'T_window_camera', np.float64, n, 4, 4)
+        points = _freeze(self, 'local_points', np.float32, n, None, None, 3)
+        h, w = points.shape[1:3]
+        _freeze(self, 'confidence', np.float32, n, h, w)
+        _freeze(self, 'rgb', np.uint8, n, h, w, 3)
+        if self.K is not None:
+            _freeze(self, 'K', np.float32, n, 3, 3)
+        if self.states is None:
+            object.__setattr__(self, 'states', np.zeros(n, np.uint8))
+        _freeze(self, 'states', np.uint8, n)
+
+    @property
+    def depth(self) -> np.ndarray:
+        """(N, H, W) f32 m, along the optical axis; meaningless where confidence is 0."""
+        return self.local_points[..., 2]
+
+
+@dataclass(frozen=True, eq=False)
+class PointCloud:
+    """An unordered coloured cloud."""
+
+    points: np.ndarray                      # (P, 3) f32 m
+    colors: np.ndarray                      # (P, 3) uint8 RGB
+
+    def __post_init__(self):
+        n = len(_freeze(self, 'points', np.float32, None, 3))
+        _freeze(self, 'colors', np.uint8, n, 3)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @classmethod
+    def empty(cls) -> 'PointCloud':
+        """Return a cloud without points."""
+        return cls(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8))
+
+
+@dataclass(frozen=True, eq=False)
+class Submap:
+    """One aligned window kept in the map; its points never move inside it."""
+
+    id: int
+    frame_ids: np.ndarray                   # (N,) i64
+    stamps_ns: np.ndarray                   # (N,) i64
+    T_submap_camera: np.ndarray             # (N, 4, 4) f64 rigid, odom units
+    points: np.ndarray                      # (P, 3) f32 m, submap frame
+    colors: np.ndarray                      # (P, 3) uint8
+    descriptor: Optional[np.ndarray] = None     # (D,) f32, for place recognition
+
+    def __post_init__(self):
+        n = len(_freeze(self, 'frame_ids', np.int64, None))
+        _freeze(self, 'stamps_ns', np.int64, n)
+        _freeze(self, 'T_submap_camera', np.float64, n, 4, 4)
+        p = len(_freeze(self, 'points', np.float32, None, 3))
+        _freeze(self, 'colors', np.uint8, p, 3)
+        if self.descriptor is not None:
+            _freeze(self, 'descriptor', np.float32, None)
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Camera poses over time."""
+
+    stamps_ns: np.ndarray                   # (K,) i64, ascending
+    T_map_camera: np.ndarray                # (K, 4, 4) f64 m
+
+    def __post_init__(self):
+        n = len(_freeze(self, 'stamps_ns', np.int64, None))
+        _freeze(self, 'T_map_camera', np.float64, n, 4, 4)
+
+    def __len__(self) -> int:
+        return len(self.stamps_ns)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """(K, 3) f64 m, camera centres."""
+        return self.T_map_camera[:, :3, 3]
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """What one window adds: poses of its K new frames, fresh points, where map is over odom.
+
+    ``prediction`` is the whole aligned window in odom units (its overlap revises poses that an
+    earlier update gave); ``cloud`` holds the points of the new frames in odom.
+    """
+
+    frame_ids: np.ndarray                   # (K,) i64, new frames only
+    stamps_ns: np.ndarray                   # (K,) i64
+    T_odom_camera: np.ndarray               # (K, 4, 4) f64
+    states: np.ndarray                      # (K,) uint8 of FrameState
+    T_map_odom: np.ndarray                  # (4, 4) f64 rigid
+    cloud: PointCloud
+    prediction: Prediction
+    linked: bool = True                     # False: the window could not be aligned to the last one
+    log_scale: float = 0.0                  # ln of the window-to-odom scale over that of the last window
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self):
+        n = len(_freeze(self, 'frame_ids', np.int64, None))
+        _freeze(self, 'stamps_ns', np.int64, n)
+        _freeze(self, 'T_odom_camera', np.float64, n, 4, 4)
+        _freeze(self, 'states', np.uint8, n)
+        _freeze(self, 'T_map_odom', np.float64, 4, 4)
