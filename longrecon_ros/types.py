@@ -48,7 +48,7 @@ def _freeze(record, name: str, dtype, *shape) -> np.ndarray:
     return view
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One image of the stream.
 
@@ -79,7 +79,7 @@ class Frame:
         return self.image.shape[1], self.image.shape[0]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Window:
     """Consecutive frames given to one backbone step."""
 
@@ -101,7 +101,7 @@ class Window:
         return np.array([frame.index for frame in self.frames], dtype=np.int64)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Landmarks:
     """Sparse points of one window whose ids are the same in every window of the stream.
 
@@ -118,7 +118,7 @@ class Landmarks:
         _freeze(self, 'sigma_log_depth', np.float64, n)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """What a backbone says about one window, in the window's own gauge.
 
@@ -155,7 +155,7 @@ class Prediction:
         return self.local_points[..., 2]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class PointCloud:
     """An unordered coloured cloud."""
 
@@ -175,7 +175,7 @@ class PointCloud:
         return cls(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Submap:
     """One aligned window kept in the map; its points never move inside it."""
 
@@ -197,7 +197,7 @@ class Submap:
             _freeze(self, 'descriptor', np.float32, None)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Trajectory:
     """Camera poses over time."""
 
@@ -217,7 +217,7 @@ class Trajectory:
         return self.T_map_camera[:, :3, 3]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Update:
     """What one window adds: poses of its K new frames, fresh points, where map is over odom.
 

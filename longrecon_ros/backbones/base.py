@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Iterator, Literal, Optional, Sequence, Tuple
 from ..types import Prediction, Window
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BackboneSpec:
     """What the pipeline must know about a backbone to feed it and to chain its predictions."""
 
