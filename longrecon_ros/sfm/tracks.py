@@ -1,0 +1,168 @@
+"""Persistent point tracks: corners followed from frame to frame, with ids that never repeat.
+
+Corners after Shi and Tomasi (CVPR 1994), flow after Lucas and Kanade (IJCAI 1981) in pyramids
+(Bouguet 2000), checked there and back and against one epipolar geometry a frame pair.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Tuple
+
+import cv2
+import numpy as np
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerConfig:
+    """How points are found and followed; lengths in px of the tracked image."""
+
+    n_tracks: int = 400
+    quality: float = 0.0007
+    """Weakest corner kept, relative to the strongest (low: dim indoor scenes starve otherwise)."""
+    patch_px: int = 15
+    """Side of the patch that captures the motion, odd."""
+    final_patch_px: int = 9
+    """Side of the patch of a last step at full resolution, odd; 0: none. A small patch lags less
+    behind points that come nearer, which is what biases the scale of a forward drive."""
+    levels: int = 4
+    """Pyramid levels above full resolution."""
+    round_trip_px: float = 0.7
+    epipolar_px: float = 1.0
+    refill_share: float = 0.85
+    """New corners are looked for when fewer than this share of ``n_tracks`` is alive."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observations:
+    """What the tracker sees in one frame."""
+
+    ids: np.ndarray                 # (n,) i64, ascending
+    uv: np.ndarray                  # (n, 2) f32 px
+    survival: float                 # share of the last frame's points that were found again
+    flow_px: float                  # median motion since the last frame, px; nan when unknown
+
+
+class Tracker:
+    """Follows points through a stream of grey images. One instance a stream; not thread safe."""
+
+    def __init__(self, config: TrackerConfig):
+        self._config = config
+        self._gray = None
+        self._ids = np.zeros(0, np.int64)
+        self._uv = np.zeros((0, 2), np.float32)
+        self._flow = np.zeros((0, 2), np.float32)
+        self._next_id = 0
+
+    def push(self, gray: np.ndarray) -> Observations:
+        """Follow all points into ``gray`` (H, W) uint8 and top them up with new corners."""
+        survival, flow_px = 1.0, float('nan')
+        if self._gray is not None and len(self._ids):
+            keep, uv = self._follow(gray)
+            survival = float(keep.mean())
+            flow = uv[keep] - self._uv[keep]
+            flow_px = float(np.median(np.linalg.norm(flow, axis=1))) if keep.any() else flow_px
+            self._ids, self._uv, self._flow = self._ids[keep], uv[keep], flow
+        self._gray = gray
+        if len(self._ids) < self._config.refill_share * self._config.n_tracks:
+            self._refill(gray)
+        return Observations(self._ids.copy(), self._uv.copy(), survival, flow_px)
+
+    def _follow(self, gray: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        keep, uv = self._klt(gray, self._uv + self._flow)
+        if keep.mean() < 0.55:
+            again, uv_again = self._klt(gray, self._uv)
+            if again.sum() > keep.sum():
+                keep, uv = again, uv_again
+        if keep.mean() < 0.4:
+            start = _homography_guess(self._gray, gray, self._uv)
+            if start is not None:
+                again, uv_again = self._klt(gray, start)
+                if again.sum() > keep.sum():
+                    keep, uv = again, uv_again
+        found = np.flatnonzero(keep)
+        keep[found[~_epipolar_inliers(self._uv[found], uv[found], self._config.epipolar_px)]] = False
+        return keep, uv
+
+    def _klt(self, gray: np.ndarray, start: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Follow there and back; return who came home (n,) and where the points are (n, 2)."""
+        cfg = self._config
+        h, w = gray.shape
+        coarse = dict(winSize=(cfg.patch_px, cfg.patch_px), maxLevel=cfg.levels,
+                      criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 25, 0.01),
+                      flags=cv2.OPTFLOW_USE_INITIAL_FLOW, minEigThreshold=1e-4)
+        fine = dict(coarse, winSize=(cfg.final_patch_px, cfg.final_patch_px), maxLevel=0)
+        uv, ok, _ = cv2.calcOpticalFlowPyrLK(self._gray, gray, self._uv,
+                                             start.astype(np.float32), **coarse)
+        if cfg.final_patch_px:
+            uv, ok_fine, _ = cv2.calcOpticalFlowPyrLK(self._gray, gray, self._uv, uv, **fine)
+            ok &= ok_fine
+        back = fine if cfg.final_patch_px else coarse
+        home, ok_back, _ = cv2.calcOpticalFlowPyrLK(gray, self._gray, uv, self._uv.copy(), **back)
+        error = np.linalg.norm(home - self._uv, axis=1)
+        inside = ((uv >= 4) & (uv < (w - 4, h - 4))).all(axis=1)
+        return (ok[:, 0] > 0) & (ok_back[:, 0] > 0) & (error < cfg.round_trip_px) & inside, uv
+
+    def _refill(self, gray: np.ndarray) -> None:
+        cfg = self._config
+        h, w = gray.shape
+        radius = 0.75 * np.sqrt(h * w / cfg.n_tracks)
+        mask = np.full((h, w), 255, np.uint8)
+        mask[:4], mask[-4:], mask[:, :4], mask[:, -4:] = 0, 0, 0, 0
+        for x, y in np.rint(self._uv).astype(int).tolist():
+            cv2.circle(mask, (x, y), int(radius), 0, -1)
+        fresh = cv2.goodFeaturesToTrack(gray, cfg.n_tracks - len(self._ids), cfg.quality, radius,
+                                        mask=mask, blockSize=5)
+        if fresh is None:
+            return
+        fresh = fresh.reshape(-1, 2).astype(np.float32)
+        ids = np.arange(self._next_id, self._next_id + len(fresh))
+        self._next_id += len(fresh)
+        self._flow = np.concatenate([self._flow, _nearby_flow(self._uv, self._flow, fresh)])
+        self._ids = np.concatenate([self._ids, ids])
+        self._uv = np.concatenate([self._uv, fresh])
+
+
+def _nearby_flow(uv: np.ndarray, flow: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+    """Guess the flow of new points: the median over the five nearest followed ones."""
+    if len(uv) < 5:
+        return np.zeros_like(fresh)
+    distance = ((fresh[:, None] - uv[None]) ** 2).sum(axis=2)
+    nearest = np.argpartition(distance, 4, axis=1)[:, :5]
+    return np.median(flow[nearest], axis=1)
+
+
+def _epipolar_inliers(uv_a: np.ndarray, uv_b: np.ndarray, threshold_px: float) -> np.ndarray:
+    """Return (n,) bool: who fits the fundamental matrix that most fit (all, when none is found)."""
+    everyone = np.ones(len(uv_a), bool)
+    if len(uv_a) < 15:
+        return everyone
+    try:
+        _, mask = cv2.findFundamentalMat(uv_a, uv_b, cv2.USAC_MAGSAC, threshold_px, 0.99, 300)
+    except cv2.error as error:      # seen on static and degenerate pairs: "empty model" assertion
+        log.debug('fundamental matrix of a degenerate pair: %s', error)
+        return everyone
+    return everyone if mask is None else mask.ravel() > 0
+
+
+def _homography_guess(gray_a: np.ndarray, gray_b: np.ndarray, uv: np.ndarray):
+    """Where points land under the homography between two images by ORB matches; None if unclear."""
+    orb = cv2.ORB_create(1000)
+    key_a, desc_a = orb.detectAndCompute(gray_a, None)
+    key_b, desc_b = orb.detectAndCompute(gray_b, None)
+    if desc_a is None or desc_b is None or min(len(desc_a), len(desc_b)) < 20:
+        return None
+    pairs = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(desc_a, desc_b)
+    if len(pairs) < 20:
+        return None
+    a = np.float32([key_a[m.queryIdx].pt for m in pairs])
+    b = np.float32([key_b[m.trainIdx].pt for m in pairs])
+    try:
+        H, mask = cv2.findHomography(a, b, cv2.USAC_MAGSAC, 6.0)
+    except cv2.error as error:
+        log.debug('homography of a degenerate pair: %s', error)
+        return None
+    if H is None or mask.sum() < 15:
+        return None
+    return cv2.perspectiveTransform(uv[:, None].astype(np.float64), H)[:, 0]

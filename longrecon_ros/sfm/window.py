@@ -1,0 +1,222 @@
+"""Poses and points of one window: start from the best pair anywhere, grow both ways, adjust."""
+
+import logging
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+import numpy as np
+
+from .bundle import Scene, adjust, rotation_exp
+from .resection import locate
+from .triangulation import midpoints, world_rays
+from .two_view import Pair, best_pair
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SolverConfig:
+    """Gates of the window solver; px of the tracked image."""
+
+    n_points: int = 300
+    """Points that take part in bundle adjustment: those with most views."""
+    enough_parallax: float = 0.015
+    """Parallax of a good starting pair, relative to the image width."""
+    mask_px: float = 3.0
+    """Observations further off than this after resection are dropped for good."""
+    point_px: float = 2.5
+    """Largest error of a new point."""
+    drop_px: float = 4.0
+    """Observations further off than this after an adjustment are dropped."""
+    min_parallax_deg: float = 0.7
+
+
+@dataclass(slots=True, eq=False)
+class Solution:
+    """A solved window. Frames that are not ``posed`` hold no pose, points that are nan no point."""
+
+    scene: Scene
+    posed: np.ndarray           # (F,) bool
+    error_px: float             # median reprojection error
+    inlier_share: float         # share of all observations of posed frames that fit
+
+    @property
+    def mapped(self) -> np.ndarray:
+        """(P,) bool: points that are triangulated."""
+        return np.isfinite(self.scene.X[:, 0])
+
+
+class _Grower:
+    """Working state of one solve; grows a scene frame by frame."""
+
+    def __init__(self, xy, seen, focal_px, config: SolverConfig):
+        F, P = seen.shape
+        self.cfg = config
+        self.scene = Scene(np.tile(np.eye(3), (F, 1, 1)), np.zeros((F, 3)),
+                           np.full((P, 3), np.nan), xy, seen.copy(), focal_px)
+        self.posed = np.zeros(F, bool)
+
+    @property
+    def mapped(self):
+        return np.isfinite(self.scene.X[:, 0])
+
+    def triangulate(self, everything: bool = False) -> None:
+        """Map points that posed frames see well enough (all of them anew if ``everything``)."""
+        s, cfg = self.scene, self.cfg
+        frames = np.flatnonzero(self.posed)
+        seen = s.seen[frames]
+        todo = seen.sum(axis=0) >= 2
+        if not everything:
+            todo &= ~self.mapped
+        columns = np.flatnonzero(todo)
+        if not len(columns):
+            return
+        seen = seen[:, columns]
+        xy = s.xy[np.ix_(frames, columns)]
+        X, parallax = midpoints(world_rays(s.R[frames], xy), s.centers[frames], seen)
+        trial = Scene(s.R[frames], s.t[frames], X, xy, seen, s.focal_px)
+        error = np.where(seen, trial.errors_px(), 0.0).max(axis=0)
+        good = np.isfinite(X[:, 0]) & (error < cfg.point_px)
+        views = seen.sum(axis=0)
+        newest = self.last_posed
+        n_mapped = int((s.seen[newest] & self.mapped).sum())
+        degrees = np.rad2deg(parallax)
+        for min_views, min_deg in ((3, cfg.min_parallax_deg), (2, 0.5 * cfg.min_parallax_deg),
+                                   (2, 0.15 * cfg.min_parallax_deg)):
+            accept = good & (views >= min_views) & (degrees > min_deg)
+            visible = int((accept & s.seen[newest, columns]).sum())
+            if everything or visible + n_mapped >= 80:
+                break
+        if everything:
+            accept = good & (degrees > 0.15 * cfg.min_parallax_deg)
+            s.X[columns] = np.nan
+        s.X[columns[accept]] = X[accept]
+
+    def start(self, pair: Pair) -> bool:
+        s = self.scene
+        s.R[pair.a], s.t[pair.a] = np.eye(3), 0
+        s.R[pair.b], s.t[pair.b] = pair.R, pair.t
+        self.posed[[pair.a, pair.b]] = True
+        self.last_posed = pair.b
+        both = np.flatnonzero(s.seen[pair.a] & s.seen[pair.b])
+        frames = [pair.a, pair.b]
+        xy = s.xy[np.ix_(frames, both)]
+        X, parallax = midpoints(world_rays(s.R[frames], xy), s.centers[frames],
+                                np.ones((2, len(both)), bool))
+        trial = Scene(s.R[frames], s.t[frames], X, xy, np.ones((2, len(both)), bool), s.focal_px)
+        error = trial.errors_px().max(axis=0)
+        good = (error < self.cfg.point_px) & (np.rad2deg(parallax) > 0.5)
+        if good.sum() < 12:
+            return False
+        scale = 1.0 / np.median(X[good, 2])
+        s.X[both[good]] = X[good] * scale
+        s.t[pair.b] *= scale
+        return True
+
+    def pose(self, frame: int, R: np.ndarray, t: np.ndarray) -> bool:
+        """Locate a frame from a predicted pose; observations that do not fit are dropped."""
+        s = self.scene
+        columns = np.flatnonzero(s.seen[frame] & self.mapped)
+        if len(columns) < 8:
+            return False
+        found = locate(R, t, s.X[columns], s.xy[frame, columns], s.focal_px)
+        if found is None:
+            return False
+        s.R[frame], s.t[frame], _ = found
+        self.posed[frame] = True
+        self.last_posed = frame
+        bad = columns[~(self._errors(frame, columns) < self.cfg.mask_px)]
+        s.seen[frame, bad] = False
+        return True
+
+    def _errors(self, frame, columns):
+        s = self.scene
+        one = slice(frame, frame + 1)
+        return Scene(s.R[one], s.t[one], s.X[columns], s.xy[one, columns],
+                     np.ones((1, len(columns)), bool), s.focal_px).errors_px()[0]
+
+    def predict(self, near: int, far: Optional[int]) -> Tuple[np.ndarray, np.ndarray]:
+        """Constant velocity: the pose after ``near`` when ``far`` came before it."""
+        s = self.scene
+        if far is None or not self.posed[far]:
+            return s.R[near], s.t[near]
+        dR = s.R[near] @ s.R[far].T
+        return dR @ s.R[near], dR @ s.t[near] + s.t[near] - dR @ s.t[far]
+
+    def between(self, pair: Pair) -> None:
+        """Pose the frames between the starting pair from interpolated guesses."""
+        import cv2
+        s = self.scene
+        rvec = cv2.Rodrigues(pair.R)[0][:, 0]
+        center = s.centers[pair.b]
+        for frame in range(pair.a + 1, pair.b):
+            share = (frame - pair.a) / (pair.b - pair.a)
+            R = rotation_exp(share * rvec[None])[0]
+            self.pose(frame, R, -R @ (share * center))
+
+    def grow(self, frames, direction: int, adjust_every: int) -> None:
+        since = 0
+        F = len(self.posed)
+        for frame in frames:
+            near, far = frame - direction, frame - 2 * direction
+            if not self.posed[near]:
+                break
+            far = far if 0 <= far < F else None
+            if not self.pose(frame, *self.predict(near, far)):
+                break
+            self.triangulate()
+            since += 1
+            if since >= adjust_every:
+                self.adjust(5)
+                since = 0
+
+    def adjust(self, iterations: int) -> None:
+        """Bundle-adjust posed frames and the points with most views; drop what does not fit."""
+        s = self.scene
+        frames = np.flatnonzero(self.posed)
+        views = np.where(self.mapped, s.seen[frames].sum(axis=0), 0)
+        usable = int((views >= 2).sum())
+        n = min(self.cfg.n_points, usable)
+        if n < 8 or len(frames) < 2:
+            return
+        columns = np.argpartition(-views, n - 1)[:n]
+        part = Scene(s.R[frames], s.t[frames], s.X[columns], s.xy[np.ix_(frames, columns)],
+                     s.seen[np.ix_(frames, columns)], s.focal_px)
+        adjust(part, iterations)
+        s.R[frames], s.t[frames], s.X[columns] = part.R, part.t, part.X
+        error = part.errors_px()
+        bad = part.seen & ~(error < self.cfg.drop_px)
+        s.seen[np.ix_(frames, columns)] &= ~bad
+        few = s.seen[np.ix_(frames, columns)].sum(axis=0) < 2
+        s.X[columns[few]] = np.nan
+
+    def finish(self, rounds: int = 2) -> Solution:
+        for _ in range(rounds):
+            self.triangulate(everything=True)
+            self.adjust(10)
+        self.triangulate(everything=False)
+        s = self.scene
+        frames = np.flatnonzero(self.posed)
+        error = s.errors_px()[frames][:, self.mapped]
+        seen = s.seen[frames][:, self.mapped]
+        values = error[seen & np.isfinite(error)]
+        median = float(np.median(values)) if len(values) else np.inf
+        return Solution(s, self.posed, median, float((values < 1.5).mean()) if len(values) else 0)
+
+
+def solve(xy: np.ndarray, seen: np.ndarray, focal_px: float, width_px: int, config: SolverConfig
+          ) -> Optional[Solution]:
+    """Reconstruct one window on its own; None when no pair of frames gives a start."""
+    pair = best_pair(xy, seen, focal_px, config.enough_parallax * width_px)
+    if pair is None:
+        return None
+    grower = _Grower(xy, seen, focal_px, config)
+    if not grower.start(pair):
+        return None
+    grower.between(pair)
+    grower.triangulate()
+    grower.adjust(5)
+    F = len(xy)
+    grower.grow(range(pair.b + 1, F), +1, 4)
+    grower.grow(range(pair.a - 1, -1, -1), -1, 4)
+    return grower.finish()
