@@ -1,0 +1,1 @@
+"""Rigid and similarity transforms, their estimation, and the pinhole camera; numpy only."""
