@@ -1,0 +1,1 @@
+"""Images in, trajectories and clouds out."""

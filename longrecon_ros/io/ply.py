@@ -1,0 +1,112 @@
+"""Coloured point clouds as PLY files."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ..errors import InputError
+from ..types import PointCloud
+from .atomic import atomic_file
+
+_VERTEX = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'),
+                    ('red', 'u1'), ('green', 'u1'), ('blue', 'u1')])
+_SCALARS = {
+    'char': 'i1', 'int8': 'i1', 'uchar': 'u1', 'uint8': 'u1', 'short': 'i2', 'int16': 'i2',
+    'ushort': 'u2', 'uint16': 'u2', 'int': 'i4', 'int32': 'i4', 'uint': 'u4', 'uint32': 'u4',
+    'float': 'f4', 'float32': 'f4', 'double': 'f8', 'float64': 'f8'}
+_MAX_HEADER_LINES = 200
+
+
+def write_ply(path: Path, cloud: PointCloud) -> None:
+    """Write a cloud atomically: binary little endian, x y z float32, red green blue uint8."""
+    rows = np.empty(len(cloud), _VERTEX)
+    for column, name in enumerate('xyz'):
+        rows[name] = cloud.points[:, column]
+    for column, name in enumerate(('red', 'green', 'blue')):
+        rows[name] = cloud.colors[:, column]
+    header = ['ply', 'format binary_little_endian 1.0', 'comment longrecon_ros map, RGB',
+              f'element vertex {len(rows)}']
+    header += [f'property float {name}' for name in 'xyz']
+    header += [f'property uchar {name}' for name in ('red', 'green', 'blue')]
+    with atomic_file(path) as stream:
+        stream.write(('\n'.join(header) + '\nend_header\n').encode('ascii'))
+        stream.write(rows.tobytes())
+
+
+def read_ply(path: Path) -> PointCloud:
+    """Read the vertices of a PLY file, binary (either byte order) or ASCII.
+
+    Without ``red``, ``green`` and ``blue`` (uchar) the points are grey.
+
+    Raises
+    ------
+    InputError
+        The file is missing, is no PLY, is cut short, or has no x, y and z.
+
+    """
+    path = Path(path)
+    try:
+        with path.open('rb') as stream:
+            form, n, dtype = _read_header(path, stream)
+            rows = _read_ascii(path, stream, n, dtype) if form == 'ascii' else \
+                _read_binary(path, stream, n, dtype)
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror}); check the path') from None
+    points = np.stack([rows[name] for name in 'xyz'], axis=1).astype(np.float32)
+    names = ('red', 'green', 'blue')
+    if all(name in dtype.names for name in names):
+        colors = np.stack([rows[name] for name in names], axis=1).astype(np.uint8)
+    else:
+        colors = np.full((n, 3), 128, np.uint8)
+    return PointCloud(points, colors)
+
+
+def _read_header(path: Path, stream: BinaryIO) -> tuple[str, int, np.dtype]:
+    """Return the format word, the number of vertices and the dtype of one vertex."""
+    if stream.readline().strip() != b'ply':
+        raise InputError(f'{path}: not a PLY file (the first line is not "ply")')
+    form, counts, fields = '', [], []
+    for _ in range(_MAX_HEADER_LINES):
+        line = stream.readline().decode('ascii', 'replace').split()
+        keyword, kind, name = (line + ['', '', ''])[:3]
+        if keyword == 'end_header':
+            break
+        if keyword == 'format':
+            form = kind
+        elif keyword == 'element' and name.isdigit():
+            counts.append((kind, int(name)))
+        elif keyword == 'property' and len(counts) == 1:
+            if kind not in _SCALARS:
+                raise InputError(f'{path}: a vertex property of type {kind} is not supported')
+            fields.append((name, _SCALARS[kind]))
+    else:
+        raise InputError(f'{path}: the PLY header has no end')
+    if not counts or counts[0][0] != 'vertex' or not {'x', 'y', 'z'} <= dict(fields).keys():
+        raise InputError(f'{path}: expected vertices with x, y and z as the first element')
+    order = {'binary_little_endian': '<', 'binary_big_endian': '>', 'ascii': '='}.get(form)
+    if order is None:
+        raise InputError(f'{path}: PLY format "{form}" is not known')
+    return form, counts[0][1], np.dtype([(name, order + kind) for name, kind in fields])
+
+
+def _read_binary(path: Path, stream: BinaryIO, n: int, dtype: np.dtype) -> np.ndarray:
+    data = stream.read(n * dtype.itemsize)
+    if len(data) < n * dtype.itemsize:
+        raise InputError(f'{path}: cut short: the header promises {n} points, '
+                         f'{len(data) // dtype.itemsize} are there')
+    return np.frombuffer(data, dtype)
+
+
+def _read_ascii(path: Path, stream: BinaryIO, n: int, dtype: np.dtype) -> np.ndarray:
+    try:
+        table = np.loadtxt(stream, max_rows=n, ndmin=2, usecols=range(len(dtype.names)))
+    except ValueError as error:
+        raise InputError(f'{path}: damaged ASCII points ({error})') from None
+    if len(table) < n:
+        raise InputError(f'{path}: cut short: the header promises {n} points, '
+                         f'{len(table)} are there')
+    rows = np.empty(n, dtype)
+    for column, name in enumerate(dtype.names):
+        rows[name] = table[:, column]
+    return rows
