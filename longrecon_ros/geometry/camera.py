@@ -39,7 +39,7 @@ def pixel_grid(size: Tuple[int, int]) -> np.ndarray:
 
 
 def pointmap_from_depth(depth: np.ndarray, K: np.ndarray) -> np.ndarray:
-    """Return camera-frame pointmaps (..., H, W, 3) f32 of depth maps (..., H, W); K (..., 3, 3)."""
+    """Return pointmaps (..., H, W, 3) f32 of depth maps (..., H, W) with K (..., 3, 3)."""
     depth, K = np.asarray(depth), _intrinsics(K)
     if depth.ndim < 2:
         raise ValueError(f'depth: expected shape (..., H, W), got {depth.shape}')
