@@ -23,6 +23,7 @@ import yaml
 from .errors import ConfigError
 
 _OVERRIDE = 'override'
+_NOTHING: Mapping = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Section(Mapping):
     Nested groups are sections, too. Give one to `build` to have it checked.
     """
 
-    def __init__(self, values: Mapping, name: str = '', origins: Mapping = types.MappingProxyType({})):
+    def __init__(self, values: Mapping, name: str = '', origins: Mapping = _NOTHING):
         self.name = name
         self._values = dict(values)
         self._origins = origins
@@ -114,7 +115,7 @@ class Config:
     """The ROS node's section, for ``build(NodeConfig, ...)`` on the ROS side."""
 
 
-def load(path: Optional[Path] = None, overrides: Mapping = types.MappingProxyType({})) -> Config:
+def load(path: Optional[Path] = None, overrides: Mapping = _NOTHING) -> Config:
     """Read the defaults, then the file at ``path``, then dotted overrides, and check the result.
 
     Raises ConfigError naming the dotted key, where it came from and the nearest valid key.
