@@ -5,7 +5,12 @@ from longrecon_ros.errors import InputError
 from longrecon_ros.geometry import se3
 from longrecon_ros.io.timestamps import format_stamp, parse_stamp_ns, read_timestamps
 from longrecon_ros.io.trajectory_file import (
-    read_kitti, read_trajectory, read_tum, write_kitti, write_tum)
+    read_kitti,
+    read_trajectory,
+    read_tum,
+    write_kitti,
+    write_tum,
+)
 from longrecon_ros.types import Trajectory
 
 

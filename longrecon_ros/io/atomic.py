@@ -1,12 +1,12 @@
 """Files and folders that appear whole or not at all."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import os
+from pathlib import Path
 import secrets
 import shutil
-from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
-from collections.abc import Iterator
 
 from ..errors import InputError
 

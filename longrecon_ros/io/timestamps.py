@@ -57,6 +57,6 @@ def read_timestamps(path: Path) -> np.ndarray:
         except ValueError as error:
             raise InputError(f'{path}:{number}: {error}') from None
         if len(stamps) > 1 and stamps[-1] <= stamps[-2]:
-            raise InputError(f'{path}:{number}: the time {words[0]} s is not after the one before; '
-                             'times must ascend')
+            raise InputError(f'{path}:{number}: the time {words[0]} s is not after the one '
+                             'before; times must ascend')
     return np.array(stamps, dtype=np.int64)
