@@ -14,7 +14,7 @@ data_files = [
 ]
 # `ros2 run` looks in lib/<package>. colcon puts the entry points there (setup.cfg), wheels ignore
 # that setting and get plain scripts instead.
-if {'bdist_wheel', 'editable_wheel'} & set(sys.argv):
+if 'bdist_wheel' in sys.argv:
     data_files.append(('lib/' + package_name, glob('scripts/*')))
 
 # What is needed, required and optional, stands in setup.cfg.
@@ -23,6 +23,7 @@ setup(
     version='0.1.0',
     packages=find_packages(exclude=['test', 'test.*']),
     data_files=data_files,
+    python_requires='>=3.10',       # here: colcon cannot read it from setup.cfg
     zip_safe=False,
     entry_points={
         'console_scripts': [

@@ -55,15 +55,16 @@ def clean_environment():
 def run(*command):
     """Run one command; raise `SetupError` naming it when it fails."""
     command = [str(part) for part in command]
-    if subprocess.call(command, env=clean_environment(), stdin=subprocess.DEVNULL):
+    # setuptools warns at length about every editable install
+    env = dict(clean_environment(), PYTHONWARNINGS='ignore')
+    if subprocess.call(command, env=env, stdin=subprocess.DEVNULL):
         raise SetupError('this failed, its messages stand above: ' + ' '.join(command))
 
 
 def succeeds(python, code):
-    """Say whether a snippet runs without an error."""
-    return subprocess.call([str(python), '-c', code], env=clean_environment(),
-                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL) == 0
+    """Say whether an interpreter exists and runs a snippet without an error."""
+    return Path(python).exists() and subprocess.call([str(python), '-c', code], env=clean_environment(), stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
 
 
 def check_python():
@@ -85,12 +86,13 @@ def sourced_ros():
 
 def missing_packages(ros):
     """Return the names of the system packages to install, as Debian and Ubuntu call them."""
+    python = 'python{}.{}'.format(*sys.version_info)
     missing = []
     if not all(map(importlib.util.find_spec, ('venv', 'ensurepip'))):
-        missing.append('python3-venv')
+        missing.append(python + '-venv')
     if not ros:                     # the compiler and the headers build tf2_msgs
         if not (Path(sysconfig.get_paths()['include']) / 'Python.h').exists():
-            missing.append('python3-dev')
+            missing.append(python + '-dev')
         missing += [name for name in ('gcc', 'g++') if not shutil.which(name)]
     return missing
 
@@ -214,6 +216,9 @@ def main():
     except SetupError as error:
         print('setup: {}'.format(error), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print('setup: interrupted; the next call completes it', file=sys.stderr)
+        return 130
     return 0
 
 
