@@ -1,15 +1,12 @@
 """The true camera poses in a bag: a topic of poses, and static transforms to the camera."""
 
 from collections.abc import Mapping
-import logging
 from typing import Any
 
 import numpy as np
 
 from ..geometry import se3
 from ..types import Trajectory
-
-_log = logging.getLogger(__name__)
 
 _TF_TYPES = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
 
@@ -75,7 +72,6 @@ def read_groundtruth(reader, topic: str, camera_frame: str) -> tuple[Trajectory,
     if T_child_camera is None:
         warning = (f'There is no static transform from {child} to "{camera_frame}" in the bag; '
                    f'the ground truth on {topic} is taken as the pose of the camera itself.')
-        _log.warning('%s', warning)
         return Trajectory(unique, T_world_child), warning
     return Trajectory(unique, T_world_child @ T_child_camera), None
 
