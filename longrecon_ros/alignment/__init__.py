@@ -1,4 +1,4 @@
-"""Chaining of windows: where a window lies in odom, from the frames it shares with the last one."""
+"""Chaining of windows: where one lies in odom, from the frames it shares with the last one."""
 
 from typing import Callable, Dict
 

@@ -1,0 +1,197 @@
+"""From images to odometry and a cloud: the story of the package in one synchronous class."""
+
+import logging
+import time
+from typing import Dict, Optional
+
+import numpy as np
+
+from . import backbones
+from .alignment import make_aligner
+from .alignment.base import Aligner, Alignment, apply
+from .alignment.bridging import bridge, carry_on, has_lengths, is_lost, median_depth, \
+    shares_measured
+from .alignment.links import LinkStatistics
+from .backbones.base import Backbone, BackboneSpec
+from .config import build, Config, MapConfig, WindowConfig
+from .errors import AlignmentError, ConfigError, InputError
+from .geometry.sim3 import Sim3
+from .mapping.pose_log import PoseLog
+from .mapping.submap import build_submap, place
+from .mapping.voxel_map import VoxelMap
+from .preprocess import Preprocessor
+from .types import Frame, PointCloud, Prediction, Trajectory, Update, Window
+from .windowing import Windower
+
+_log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """Takes frames, gives updates; single-threaded, deterministic, and of bounded memory but for
+    one pose a frame.
+
+    odom is the frame of the first camera, in the units of the first window that has any. Every frame gets a
+    pose, also where the camera is lost.
+    """
+
+    def __init__(self, backbone: Backbone, aligner: Aligner, window: WindowConfig,
+                 map: MapConfig):
+        self._backbone, self._aligner = backbone, aligner
+        self._window_config, self._map_config = window, map
+        self.reset()
+
+    @classmethod
+    def from_config(cls, config: Config) -> 'Pipeline':
+        """Build the backbone and all stages; ConfigError where parameters contradict."""
+        Chosen = backbones.load(config.backbone)
+        backbone = Chosen(build(Chosen.Config, config.backbone_options))
+        align = backbone.spec.align if config.align == 'auto' else config.align
+        aligner = make_aligner(align)
+        _check_chain(backbone.spec, align, config.window)
+        return cls(backbone, aligner, config.window, config.map)
+
+    def reset(self) -> None:
+        """Forget everything: the next frame begins a new stream."""
+        spec = self._backbone.spec
+        self._prepare = Preprocessor(spec.max_pixels, spec.patch)
+        self._windower = Windower(self._window_config.size, self._window_config.overlap, spec.feed)
+        self._state = self._backbone.init()
+        self._gauge: Optional[Sim3] = None          # T_odom_window of the first window
+        self._previous: Optional[Prediction] = None
+        self._previous_scale = 1.0
+        self._is_linked = True
+        self._has_scale = False
+        self._last_frame: Optional[Frame] = None
+        self._poses = PoseLog()
+        self._voxels: Optional[VoxelMap] = None
+        self._timings_ms: Dict[str, float] = {}
+        self.links = LinkStatistics()
+
+    def push(self, frame: Frame) -> Optional[Update]:
+        """Take one frame; return what its window adds when that is complete, else None.
+
+        Raises InputError for a frame of another size or with an earlier stamp than those before,
+        ValueError for an index that does not rise.
+        """
+        self._check_order(frame)
+        start = time.perf_counter()
+        prepared = self._prepare(frame)
+        self._count_time('preprocess', start)
+        self._last_frame = frame
+        window = self._windower.push(prepared)
+        return None if window is None else self._process(window)
+
+    def flush(self) -> Optional[Update]:
+        """Process the frames that no window had yet; None when there are none."""
+        window = self._windower.flush()
+        return None if window is None else self._process(window)
+
+    def trajectory(self) -> Trajectory:
+        """Return a pose for every frame of the windows so far, each revised by later windows."""
+        return self._poses.trajectory()
+
+    def states(self) -> np.ndarray:
+        """Return the FrameState (K,) uint8 of each pose of `trajectory`."""
+        return self._poses.states()
+
+    def cloud(self) -> PointCloud:
+        """Return the bounded cloud in odom."""
+        return PointCloud.empty() if self._voxels is None else self._voxels.cloud()
+
+    def _process(self, window: Window) -> Update:
+        start = time.perf_counter()
+        self._state, prediction = self._backbone.step(self._state, window)
+        start = self._count_time('backbone', start)
+        if not np.array_equal(prediction.frame_ids, window.frame_ids):
+            raise ValueError(f'{self._backbone.spec.name}: the prediction must hold the frames of '
+                             f'window {window.index}, got {prediction.frame_ids}')
+        aligned, log_scale = self._align(window, prediction)
+        start = self._count_time('align', start)
+        stamps_ns = np.array([frame.stamp_ns for frame in window.frames], np.int64)
+        cloud = self._extend_map(window, aligned, stamps_ns)
+        self._count_time('map', start)
+        self._previous, self._has_scale = aligned, self._has_scale or has_lengths(aligned)
+        timings_ms, self._timings_ms = self._timings_ms, {}
+        new = slice(window.n_overlap, None)
+        return Update(aligned.frame_ids[new], stamps_ns[new], aligned.T_window_camera[new],
+                      aligned.states[new], np.eye(4), cloud, aligned, self._is_linked,
+                      log_scale, timings_ms)
+
+    def _align(self, window: Window, prediction: Prediction):
+        """Return the prediction in odom, and the log of its scale over that of the last one."""
+        if self._gauge is None:
+            self._gauge = Sim3.from_rigid(prediction.T_window_camera[0]).inverse()
+            return apply(Alignment(self._gauge), prediction), 0.0
+        if self._backbone.spec.gauge == 'stream':
+            prediction = apply(Alignment(self._gauge), prediction)
+        try:
+            alignment = self._aligner.align(self._previous, prediction)
+        except AlignmentError as error:
+            if self._has_scale or not shares_measured(self._previous, prediction):
+                return self._keep_motion(window, prediction, error), 0.0
+            # the camera stood or turned since the start, so that every scale is right
+            self._is_linked = True
+            return apply(bridge(self._previous, prediction), prediction), 0.0
+        scale = alignment.T_odom_window.scale
+        log_scale = float(np.log(scale / self._previous_scale))
+        self._previous_scale, self._is_linked = scale, True
+        self.links.add(log_scale)
+        return apply(alignment, prediction), log_scale
+
+    def _keep_motion(self, window: Window, prediction: Prediction,
+                     error: AlignmentError) -> Prediction:
+        """Return the prediction in odom for a window that has no link to the one before."""
+        _log.warning('window %d (frames %d to %d) is not linked: %s; the last motion is kept',
+                     window.index, window.frame_ids[0], window.frame_ids[-1], error)
+        # one window at the last velocity, then at rest: a guess must not run away
+        use_motion, self._is_linked = self._is_linked, False
+        self.links.add_unlinked()
+        if is_lost(prediction, window.n_overlap):
+            return carry_on(self._previous, prediction, use_motion)
+        alignment = bridge(self._previous, prediction, use_motion)
+        self._previous_scale = alignment.T_odom_window.scale
+        return apply(alignment, prediction)
+
+    def _extend_map(self, window: Window, aligned: Prediction,
+                    stamps_ns: np.ndarray) -> PointCloud:
+        """Record poses and points of a window in odom; return the cloud of its new frames."""
+        self._poses.add(aligned, stamps_ns, is_revision=self._is_linked)
+        config = self._map_config
+        submap = build_submap(aligned, stamps_ns, window.n_overlap, window.index,
+                              config.min_confidence, config.points_per_frame)
+        cloud = place(submap, aligned.T_window_camera[window.n_overlap])
+        if self._voxels is None and len(cloud):
+            voxel_m = config.voxel_m or config.voxel_per_depth * median_depth(aligned)
+            self._voxels = VoxelMap(voxel_m, config.max_points)
+        if self._voxels is not None:
+            self._voxels.insert(cloud)
+        return cloud
+
+    def _check_order(self, frame: Frame) -> None:
+        last = self._last_frame
+        if last is None:
+            return
+        if frame.index <= last.index:
+            raise ValueError(f'frame.index: must rise, got {frame.index} after {last.index}')
+        if frame.stamp_ns < last.stamp_ns:
+            raise InputError(f'frame {frame.index}: its stamp {frame.stamp_ns} ns is before '
+                             f'{last.stamp_ns} ns of frame {last.index}; sort the frames by time, '
+                             'or reset before a new stream')
+
+    def _count_time(self, stage: str, start: float) -> float:
+        now = time.perf_counter()
+        self._timings_ms[stage] = self._timings_ms.get(stage, 0.0) + 1e3 * (now - start)
+        return now
+
+
+def _check_chain(spec: BackboneSpec, align: str, window: WindowConfig) -> None:
+    """Refuse an aligner that cannot chain the windows of this backbone."""
+    if align == 'identity':
+        if spec.gauge != 'stream':
+            raise ConfigError(f'align: {spec.name} gives each window its own frame, which '
+                              'identity cannot chain; use auto')
+    elif spec.feed == 'new':
+        raise ConfigError(f'align: {spec.name} sees every frame once, so there is no overlap for '
+                          f'{align}; use auto')
+    elif window.overlap == 0:
+        raise ConfigError(f'window.overlap: {align} needs shared frames; set it above 0')
