@@ -30,8 +30,8 @@ class Pipeline:
     """Takes frames, gives updates; single-threaded, deterministic, and of bounded memory but for
     one pose a frame.
 
-    odom is the frame of the first camera, in the units of the first window that has any. Every frame gets a
-    pose, also where the camera is lost.
+    odom is the frame of the first camera, in the units of the first window that has any. Every
+    frame gets a pose, also where the camera is lost.
     """
 
     def __init__(self, backbone: Backbone, aligner: Aligner, window: WindowConfig,
