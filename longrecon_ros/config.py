@@ -73,7 +73,7 @@ class Section(Mapping):
     def __init__(self, values: Mapping, name: str = '', origins: Mapping = _NOTHING):
         self.name = name
         self._values = dict(values)
-        self._origins = origins
+        self._origins = dict(origins)       # a mapping proxy could not go to another process
 
     def __getitem__(self, key: str) -> Any:
         value = self._values[key]

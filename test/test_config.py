@@ -1,6 +1,7 @@
 """Configuration: layers of values, and one clear line for every mistake."""
 
 from dataclasses import dataclass
+import pickle
 from typing import Literal, Optional, Tuple
 
 import pytest
@@ -153,6 +154,13 @@ def test_build_refuses(values, words):
     with pytest.raises(ConfigError) as caught:
         build(Outer, Section(values, 'foo'))
     assert words in str(caught.value)
+
+
+def test_a_config_goes_to_another_process(defaults):
+    loaded = config.load(overrides={'backbone': 'other', 'window.size': 12})
+    there = pickle.loads(pickle.dumps(loaded))
+    assert config.as_flat_dict(there) == config.as_flat_dict(loaded)
+    assert there.window == loaded.window and there.backbone_options.name == 'other'
 
 
 def test_overrides_from_the_command_line():
