@@ -1,0 +1,89 @@
+"""The worlds by name: a scene, the way through it, and how the camera is carried."""
+
+from dataclasses import dataclass
+import math
+from typing import Callable, Dict, Optional
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..geometry import se3
+from . import eight, indoor, street, wall
+from .motion import Lap, Motion, Straight, Sway, level_pose
+from .path import ClosedPath
+from .scene import Scene
+
+_R_BASE_CAMERA = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+_MAX_SPEED_MPS = 50.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class World:
+    """Something to film. ``lap_s`` is the time after which the motion repeats or ends."""
+
+    name: str
+    scene: Scene
+    motion: Motion
+    lap_s: float
+    T_base_camera: np.ndarray               # (4, 4) f64 m; base axes x ahead, y left, z up
+
+    def frames_a_lap(self, fps: float) -> int:
+        """Return how many frames it takes to be back where the first was taken."""
+        return math.ceil(self.lap_s * fps - 1e-9) + 1
+
+
+def make_world(name: str, seed: int = 0, speed_mps: Optional[float] = None) -> World:
+    """Build a world: ``indoor``, ``street``, ``eight`` or ``wall``; see `DESCRIPTIONS`.
+
+    ``speed_mps`` replaces the world's usual speed. Raises ``ConfigError`` for another name or
+    an impossible speed.
+    """
+    if name not in _MAKERS:
+        raise ConfigError(f'unknown scene "{name}": choose one of {", ".join(_MAKERS)}')
+    if speed_mps is not None and not 0 < speed_mps <= _MAX_SPEED_MPS:
+        raise ConfigError(f'speed {speed_mps:g} m/s is impossible: choose more than 0 and at most '
+                          f'{_MAX_SPEED_MPS:g}')
+    return _MAKERS[name](seed, speed_mps)
+
+
+def _mount(ahead_m: float, up_m: float) -> np.ndarray:
+    return se3.from_parts(_R_BASE_CAMERA, np.array([ahead_m, 0.0, up_m]))
+
+
+def _indoor(seed: int, speed_mps: Optional[float]) -> World:
+    path = ClosedPath.rounded(indoor.ROUTE, softness_m=1.1)
+    motion = Lap(path, speed_mps or 0.8, 1.25, Sway(0.015, 0.008, 1.7, seed))
+    return World('indoor', indoor.indoor_scene(seed), motion, motion.lap_s, _mount(0.12, 1.1))
+
+
+def _street(seed: int, speed_mps: Optional[float]) -> World:
+    path = ClosedPath.rounded(street.ROUTE, softness_m=7.0)
+    motion = Lap(path, speed_mps or 5.0, 1.5, Sway(0.015, 0.004, 1.2, seed))
+    return World('street', street.street_scene(seed), motion, motion.lap_s, _mount(1.6, 1.5))
+
+
+def _eight(seed: int, speed_mps: Optional[float]) -> World:
+    path = ClosedPath.figure_eight(eight.ROUTE_HALF_LENGTH_M, eight.ROUTE_HALF_WIDTH_M)
+    motion = Lap(path, speed_mps or 1.2, 1.0, Sway(0.005, 0.004, 1.5, seed))
+    return World('eight', eight.eight_scene(seed), motion, motion.lap_s, _mount(0.25, 1.0))
+
+
+def _wall(seed: int, speed_mps: Optional[float]) -> World:
+    start = level_pose(0.0, -wall.DISTANCE_M, wall.EYE_M, math.pi / 2)
+    motion = Straight(start, (speed_mps or 0.8, 0.0, 0.0))
+    length_m = wall.END_M - 2.0
+    turned = se3.from_parts(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.zeros(3))
+    return World('wall', wall.wall_scene(seed), motion, length_m / motion.velocity_mps[0],
+                 turned @ _mount(0.1, wall.EYE_M))
+
+
+_MAKERS: Dict[str, Callable[[int, Optional[float]], World]] = {
+    'indoor': _indoor, 'street': _street, 'eight': _eight, 'wall': _wall}
+
+DESCRIPTIONS = {
+    'indoor': 'two furnished rooms, a walk through both and back (about 23 m)',
+    'street': 'a drive round a block of houses (about 155 m)',
+    'eight': 'a figure eight round two stacks in a warehouse (about 41 m)',
+    'wall': 'along a wall that is blank in the middle: tracking is lost there (20 m)',
+}
+"""One line of help for each world."""
