@@ -27,11 +27,11 @@ _log = logging.getLogger(__name__)
 
 
 class Pipeline:
-    """Takes frames, gives updates; single-threaded, deterministic, and of bounded memory but for
-    one pose a frame.
+    """Takes frames, gives updates; single-threaded and deterministic.
 
     odom is the frame of the first camera, in the units of the first window that has any. Every
-    frame gets a pose, also where the camera is lost.
+    frame gets a pose, also where the camera is lost. Memory is bounded but for these poses.
+    ``links`` has the number of unlinked windows and the statistics of the links' log scales.
     """
 
     def __init__(self, backbone: Backbone, aligner: Aligner, window: WindowConfig,

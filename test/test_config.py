@@ -17,7 +17,7 @@ from longrecon_ros.errors import ConfigError
 def defaults(tmp_path, monkeypatch):
     """Defaults that do not change with the product."""
     path = tmp_path / 'default.yaml'
-    path.write_text('''
+    path.write_text("""
 /**:
   ros__parameters:
     backbone: sfm
@@ -28,7 +28,7 @@ def defaults(tmp_path, monkeypatch):
     sfm: {}
     pi3: {weights: none, depth: {near: 1.0, far: 2.0}}
     node: {image_topic: /image, rate_hz: 10.0}
-''')
+""")
     monkeypatch.setattr(config, 'default_path', lambda: path)
     return path
 

@@ -1,5 +1,4 @@
-"""Sim(3) between two windows part by part: rotation, scale and translation each from what
-determines it best."""
+"""Sim(3) between two windows, each part of it from what determines that part best."""
 
 from dataclasses import dataclass
 from typing import Tuple

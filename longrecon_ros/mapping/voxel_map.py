@@ -10,10 +10,10 @@ _MIN_ROWS = 1 << 12
 
 
 class VoxelMap:
-    """Keeps at most ``max_points`` voxels of edge ``voxel_m``: the mean of the points that fell
-    into each, with the colour of the newest.
+    """Keeps at most ``max_points`` voxels of edge ``voxel_m``, one point each.
 
-    The oldest voxel is the one that no insert touched for longest. Inserting costs O(n log n) in
+    The point is the mean of those that fell into the voxel, its colour that of the newest. The
+    oldest voxel is the one that no insert touched for longest. Inserting costs O(n log n) in
     the points given, amortised, whatever the size of the map; memory follows the number of voxels
     and stays flat once ``max_points`` is reached.
 
