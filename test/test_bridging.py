@@ -37,6 +37,14 @@ def test_without_depth_the_speed_is_kept():
     np.testing.assert_allclose(moved[5], circle_pose(15), atol=1e-9)
 
 
+def test_the_noise_of_standing_is_no_speed():
+    previous, current, truth = two_windows(first=16)
+    poses = np.broadcast_to(previous.T_window_camera[-1], (16, 4, 4)).copy()
+    poses[:, :3, 3] += np.random.default_rng(0).normal(scale=1e-4, size=(16, 3))
+    standing = dataclasses.replace(previous, T_window_camera=poses)
+    assert bridge(standing, current).T_odom_window.scale == pytest.approx(truth.scale, rel=0.2)
+
+
 def test_without_shared_frames_the_last_motion_leads():
     previous, current, truth = two_windows(first=16)
     moved = apply(bridge(previous, current), current)

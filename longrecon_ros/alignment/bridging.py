@@ -9,6 +9,8 @@ from ..geometry.sim3 import Sim3
 from ..types import FrameState, Prediction
 from .base import Alignment, apply, common_frames
 
+_MIN_SPEED = 1e-3       # over median depth, a frame
+
 
 def bridge(previous: Prediction, current: Prediction, use_motion: bool = True) -> Alignment:
     """Return a guess of where ``current`` lies in odom, for a window that measured some motion.
@@ -98,7 +100,11 @@ def median_depth(prediction: Prediction, frames=slice(None)) -> float:
 
 
 def _speed(prediction: Prediction) -> float:
-    """Return the median distance between neighbouring measured cameras; 0 without any."""
+    """Return the median distance between neighbouring measured cameras.
+
+    0 without any, and below 0.1 % of the median depth, where it is the noise of standing.
+    """
     centres = prediction.T_window_camera[prediction.states != FrameState.LOST, :3, 3]
     steps = np.linalg.norm(np.diff(centres, axis=0), axis=1)
-    return float(np.median(steps)) if len(steps) else 0.0
+    speed = float(np.median(steps)) if len(steps) else 0.0
+    return speed if speed > _MIN_SPEED * median_depth(prediction) else 0.0
