@@ -6,6 +6,7 @@ from typing import Iterator, List, Optional
 
 import numpy as np
 
+from ..geometry import se3
 from ..types import Frame, Trajectory
 from .camera import SyntheticCamera
 from .effects import Effects, expose, shutter_times
@@ -53,6 +54,16 @@ class Film:
     def pose(self, index: int) -> np.ndarray:
         """Return the (4, 4) f64 camera-to-world pose of a frame."""
         return self._motion.pose(index / self.fps)
+
+    def velocity(self, index: int, T_body_camera: np.ndarray) -> np.ndarray:
+        """Return (6,) f64 of a body that carries the camera: linear [m/s], angular [rad/s].
+
+        It is in the body's own frame, by central difference over 2 ms.
+        """
+        t_s, h_s = index / self.fps, 1e-3
+        T_camera_body = se3.inverse(T_body_camera)
+        before, after = (self._motion.pose(t_s + h) @ T_camera_body for h in (-h_s, h_s))
+        return se3.log(se3.relative(before, after)) / (2 * h_s)
 
     def depth(self, index: int) -> np.ndarray:
         """Return the (H, W) f32 depth [m] of a frame."""

@@ -52,7 +52,7 @@ def _mount(ahead_m: float, up_m: float) -> np.ndarray:
 
 def _indoor(seed: int, speed_mps: Optional[float]) -> World:
     path = ClosedPath.rounded(indoor.ROUTE, softness_m=1.1)
-    motion = Lap(path, speed_mps or 0.8, 1.25, Sway(0.015, 0.008, 1.7, seed))
+    motion = Lap(path, speed_mps or 0.8, 1.25, Sway(0.008, 0.006, 1.7, seed))
     return World('indoor', indoor.indoor_scene(seed), motion, motion.lap_s, _mount(0.12, 1.1))
 
 
