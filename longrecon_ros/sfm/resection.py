@@ -5,7 +5,7 @@ from typing import Optional, Tuple
 import cv2
 import numpy as np
 
-from .bundle import rotation_exp
+from ..geometry.se3 import so3_exp
 
 
 def refine_pose(R: np.ndarray, t: np.ndarray, X: np.ndarray, xy: np.ndarray, focal_px: float,
@@ -32,7 +32,7 @@ def refine_pose(R: np.ndarray, t: np.ndarray, X: np.ndarray, xy: np.ndarray, foc
         g = (J[0] * w) @ r[0] + (J[1] * w) @ r[1]
         H[np.diag_indices(6)] += 1e-9 * max(np.trace(H), 1e-9)
         step = -np.linalg.solve(H, g)
-        dR = rotation_exp(step[None, :3])[0]
+        dR = so3_exp(step[:3])
         R, t = dR @ R, dR @ t + step[3:]
         if np.abs(step).max() < 1e-7:
             break

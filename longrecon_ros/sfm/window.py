@@ -4,9 +4,11 @@ import logging
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
+import cv2
 import numpy as np
 
-from .bundle import Scene, adjust, rotation_exp
+from ..geometry.se3 import so3_exp
+from .bundle import FocalPrior, Scene, adjust
 from .resection import locate
 from .triangulation import midpoints, world_rays
 from .two_view import Pair, best_pair
@@ -29,6 +31,29 @@ class SolverConfig:
     drop_px: float = 4.0
     """Observations further off than this after an adjustment are dropped."""
     min_parallax_deg: float = 0.7
+    adjust_every: int = 5
+    """While frames are added, everything is adjusted after so many."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guess:
+    """What earlier windows say about some frames and points of this one, in one gauge."""
+
+    posed: np.ndarray           # (F,) bool: frames whose pose is known
+    R: np.ndarray               # (F, 3, 3) window to camera
+    t: np.ndarray               # (F, 3)
+    X: np.ndarray               # (P, 3); nan where unknown
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """The observations of one window and what is known beforehand."""
+
+    xy: np.ndarray              # (F, P, 2) normalised image coordinates
+    seen: np.ndarray            # (F, P) bool
+    focal_px: float
+    width_px: int
+    focal_prior: Optional[FocalPrior] = None    # None: the focal length is exact
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +63,9 @@ class Solution:
     scene: Scene
     posed: np.ndarray           # (F,) bool
     error_px: float             # median reprojection error
-    inlier_share: float         # share of all observations of posed frames that fit
+    inlier_share: float         # share of the observations of mapped points that fit
+    log_focal: float = 0.0      # ln of the focal length over the one that was given
+    focal_information: float = 0.0
 
     @property
     def mapped(self) -> np.ndarray:
@@ -49,12 +76,17 @@ class Solution:
 class _Grower:
     """Working state of one solve; grows a scene frame by frame."""
 
-    def __init__(self, xy, seen, focal_px, config: SolverConfig):
-        F, P = seen.shape
+    def __init__(self, problem: Problem, config: SolverConfig):
+        F, P = problem.seen.shape
         self.cfg = config
+        self.problem = problem
         self.scene = Scene(np.tile(np.eye(3), (F, 1, 1)), np.zeros((F, 3)),
-                           np.full((P, 3), np.nan), xy, seen.copy(), focal_px)
+                           np.full((P, 3), np.nan), problem.xy, problem.seen.copy(),
+                           problem.focal_px)
         self.posed = np.zeros(F, bool)
+        self.last_posed = 0
+        self.focal_information = 0.0
+        self.adjusted = np.zeros(P, bool)
 
     @property
     def mapped(self):
@@ -113,6 +145,16 @@ class _Grower:
         s.t[pair.b] *= scale
         return True
 
+    def resume(self, guess: Guess) -> None:
+        """Take over known poses and points; drop what does not fit them."""
+        s = self.scene
+        self.posed = guess.posed.copy()
+        s.R[self.posed], s.t[self.posed] = guess.R[self.posed], guess.t[self.posed]
+        s.X = guess.X.copy()
+        self.last_posed = int(np.flatnonzero(self.posed)[-1])
+        bad = ~(s.errors_px() < self.cfg.drop_px) & self.posed[:, None] & self.mapped
+        s.seen &= ~bad
+
     def pose(self, frame: int, R: np.ndarray, t: np.ndarray) -> bool:
         """Locate a frame from a predicted pose; observations that do not fit are dropped."""
         s = self.scene
@@ -145,13 +187,12 @@ class _Grower:
 
     def between(self, pair: Pair) -> None:
         """Pose the frames between the starting pair from interpolated guesses."""
-        import cv2
         s = self.scene
         rvec = cv2.Rodrigues(pair.R)[0][:, 0]
         center = s.centers[pair.b]
         for frame in range(pair.a + 1, pair.b):
             share = (frame - pair.a) / (pair.b - pair.a)
-            R = rotation_exp(share * rvec[None])[0]
+            R = so3_exp(share * rvec)
             self.pose(frame, R, -R @ (share * center))
 
     def grow(self, frames, direction: int, adjust_every: int) -> None:
@@ -170,19 +211,21 @@ class _Grower:
                 self.adjust(5)
                 since = 0
 
-    def adjust(self, iterations: int) -> None:
+    def adjust(self, iterations: int, use_focal: bool = False) -> None:
         """Bundle-adjust posed frames and the points with most views; drop what does not fit."""
         s = self.scene
         frames = np.flatnonzero(self.posed)
         views = np.where(self.mapped, s.seen[frames].sum(axis=0), 0)
         usable = int((views >= 2).sum())
         n = min(self.cfg.n_points, usable)
+        self.adjusted = np.zeros(len(views), bool)
         if n < 8 or len(frames) < 2:
             return
         columns = np.argpartition(-views, n - 1)[:n]
+        self.adjusted[columns] = True
         part = Scene(s.R[frames], s.t[frames], s.X[columns], s.xy[np.ix_(frames, columns)],
                      s.seen[np.ix_(frames, columns)], s.focal_px)
-        adjust(part, iterations)
+        self._adjust_part(part, iterations, use_focal)
         s.R[frames], s.t[frames], s.X[columns] = part.R, part.t, part.X
         error = part.errors_px()
         bad = part.seen & ~(error < self.cfg.drop_px)
@@ -190,33 +233,65 @@ class _Grower:
         few = s.seen[np.ix_(frames, columns)].sum(axis=0) < 2
         s.X[columns[few]] = np.nan
 
+    def _adjust_part(self, part: Scene, iterations: int, use_focal: bool) -> None:
+        prior = self.problem.focal_prior if use_focal else None
+        if prior is None:
+            adjust(part, iterations)
+            return
+        s = self.scene
+        so_far = np.log(s.focal_px / self.problem.focal_px)
+        result = adjust(part, iterations, FocalPrior(prior.mean - so_far, prior.information), 1e-6)
+        s.xy = s.xy * (s.focal_px / part.focal_px)
+        s.focal_px = part.focal_px
+        self.focal_information = result.focal_information
+
+    def _map_the_rest(self) -> None:
+        """Map the points that took no part in the last adjustment with the final poses."""
+        s = self.scene
+        s.X[~self.adjusted] = np.nan
+        kept = s.X.copy()
+        self.triangulate(everything=True)
+        s.X[self.adjusted] = kept[self.adjusted]
+
     def finish(self, rounds: int = 2) -> Solution:
-        for _ in range(rounds):
+        for i in range(rounds):
             self.triangulate(everything=True)
-            self.adjust(10)
-        self.triangulate(everything=False)
+            self.adjust(10, use_focal=i + 1 == rounds)
+        self._map_the_rest()
         s = self.scene
         frames = np.flatnonzero(self.posed)
         error = s.errors_px()[frames][:, self.mapped]
         seen = s.seen[frames][:, self.mapped]
         values = error[seen & np.isfinite(error)]
-        median = float(np.median(values)) if len(values) else np.inf
-        return Solution(s, self.posed, median, float((values < 1.5).mean()) if len(values) else 0)
+        error_px = float(np.median(values)) if len(values) else np.inf
+        share = float((values < 1.5).mean()) if len(values) else 0.0
+        return Solution(s, self.posed, error_px, share,
+                        float(np.log(s.focal_px / self.problem.focal_px)), self.focal_information)
 
 
-def solve(xy: np.ndarray, seen: np.ndarray, focal_px: float, width_px: int, config: SolverConfig
-          ) -> Optional[Solution]:
+def solve(problem: Problem, config: SolverConfig) -> Optional[Solution]:
     """Reconstruct one window on its own; None when no pair of frames gives a start."""
-    pair = best_pair(xy, seen, focal_px, config.enough_parallax * width_px)
+    pair = best_pair(problem.xy, problem.seen, problem.focal_px,
+                     config.enough_parallax * problem.width_px)
     if pair is None:
         return None
-    grower = _Grower(xy, seen, focal_px, config)
+    grower = _Grower(problem, config)
     if not grower.start(pair):
         return None
     grower.between(pair)
     grower.triangulate()
     grower.adjust(5)
-    F = len(xy)
+    F = len(problem.xy)
     grower.grow(range(pair.b + 1, F), +1, 4)
     grower.grow(range(pair.a - 1, -1, -1), -1, 4)
+    return grower.finish()
+
+
+def resume(problem: Problem, guess: Guess, config: SolverConfig) -> Solution:
+    """Reconstruct a window from the poses and points that earlier windows left."""
+    grower = _Grower(problem, config)
+    grower.resume(guess)
+    grower.triangulate()
+    last = grower.last_posed
+    grower.grow(range(last + 1, len(problem.xy)), +1, config.adjust_every)
     return grower.finish()

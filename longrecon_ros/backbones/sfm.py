@@ -1,0 +1,160 @@
+"""``sfm``: the embedded default. Classical reconstruction of each window, on a CPU, no weights.
+
+Points are tracked through the stream (`sfm.tracks`), poses and points of a window are solved by
+growing and bundle adjustment (`sfm.window`), and new frames get dense depth from optical flow
+(`sfm.dense`). A standing or merely turning camera is told from a moving one (`sfm.motion`). Where
+nothing can be measured (no texture, a cut) frames are LOST and their confidence is 0.
+
+Depth is given for the frames that are new in a window; the shared ones have it from the window
+before, and are linked by landmarks.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import List, Tuple
+
+import cv2
+import numpy as np
+
+from ..errors import InputError
+from ..geometry import se3
+from ..geometry.camera import pointmap_from_depth, resize_K
+from ..sfm import dense
+from ..sfm.reconstruct import reconstruct, Reconstruction
+from ..sfm.session import FrameRecord, Session
+from ..sfm.tracks import Tracker, TrackerConfig
+from ..sfm.window import SolverConfig
+from ..types import Frame, FrameState, Landmarks, Prediction, Window
+from .base import Backbone, BackboneSpec
+
+_TRACK_SIGMA_PX = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SfmConfig:
+    """Parameters of the ``sfm`` backbone; ``config/default.yaml`` explains them."""
+
+    n_tracks: int = 400
+    patch_px: int = 15
+    final_patch_px: int = 9
+    n_points: int = 300
+    n_memory: int = 3
+    focal_sigma: float = 0.02
+    depth_width_px: int = 320
+    depth_sources: int = 2
+
+    def __post_init__(self):
+        for name in ('n_tracks', 'n_points'):
+            if getattr(self, name) < 50:
+                raise ValueError(f'{name}: expected 50 or more, got {getattr(self, name)}')
+        for name in ('patch_px', 'final_patch_px'):
+            value = getattr(self, name)
+            if value % 2 == 0 and value or value < 0 or value > 63:
+                raise ValueError(f'{name}: expected an odd number up to 63, got {value}')
+        if not 0 <= self.focal_sigma <= 0.2:
+            raise ValueError(f'focal_sigma: expected 0 to 0.2, got {self.focal_sigma}')
+        if self.depth_width_px < 64:
+            raise ValueError(f'depth_width_px: expected 64 or more, got {self.depth_width_px}')
+        if not 1 <= self.depth_sources <= 4:
+            raise ValueError(f'depth_sources: expected 1 to 4, got {self.depth_sources}')
+
+
+class SfmBackbone(Backbone):
+    """Window reconstruction from tracks; see the module's docstring."""
+
+    spec = BackboneSpec(name='sfm', patch=1, max_pixels=None, gauge='window', scale='relative',
+                        feed='all', align='depth_ratio')
+    Config = SfmConfig
+
+    def __init__(self, config: SfmConfig = SfmConfig()):
+        self._config = config
+        self._solver = SolverConfig(n_points=config.n_points)
+        self._dense = dense.DenseConfig(width_px=config.depth_width_px,
+                                        n_sources=config.depth_sources)
+
+    def init(self) -> Session:
+        """Return a session that has seen nothing."""
+        c = self._config
+        return Session(Tracker(TrackerConfig(n_tracks=c.n_tracks, patch_px=c.patch_px,
+                                             final_patch_px=c.final_patch_px)))
+
+    def step(self, state: Session, window: Window) -> Tuple[Session, Prediction]:
+        """Reconstruct one window; the overlap is recognised by frame ids and not done again."""
+        session = state
+        if session.K is None:
+            self._begin(session, window.frames[0])
+        window_ids = window.frame_ids.tolist()
+        session.move_on(window_ids, self._config.n_memory)
+        new = [f for f in window.frames if f.index not in session.records]
+        for frame in new:
+            self._track(session, frame)
+        frame_ids = session.memory + window_ids
+        result = reconstruct(session, frame_ids, self._solver)
+        for i, T, state_i in zip(frame_ids, result.T_gauge_camera, result.states):
+            session.records[i].T_gauge_camera = None if state_i == FrameState.LOST else T
+        session.points = result.points
+        prediction = self._predict(session, window, frame_ids, result, {f.index for f in new})
+        return session, prediction
+
+    def _begin(self, session: Session, frame: Frame) -> None:
+        if frame.K is None:
+            raise InputError('sfm: no calibration; give CameraInfo or calib.json')
+        session.size = frame.size
+        session.K = frame.K
+        sigma = self._config.focal_sigma
+        session.focal_information = 1.0 / sigma ** 2 if sigma else float('inf')
+
+    def _track(self, session: Session, frame: Frame) -> None:
+        gray = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
+        small = cv2.resize(gray, self._small_size(session), interpolation=cv2.INTER_AREA)
+        session.records[frame.index] = FrameRecord(frame.index, session.tracker.push(gray), small)
+
+    def _small_size(self, session: Session) -> Tuple[int, int]:
+        w, h = session.size
+        width = min(self._config.depth_width_px, w)
+        return width, max(1, round(h * width / w))
+
+    def _predict(self, session: Session, window: Window, frame_ids: List[int],
+                 result: Reconstruction, new: set) -> Prediction:
+        size = self._small_size(session)
+        K = resize_K(session.believed_K(), session.size, size)
+        views = [dense.View(session.records[i].small, K, T[:3, :3], T[:3, 3])
+                 for i, T in zip(frame_ids, se3.inverse(result.T_gauge_camera))]
+        offset = len(frame_ids) - len(window.frames)
+        jobs = [k for k in range(offset, len(frame_ids))
+                if frame_ids[k] in new and result.states[k] == FrameState.TRACKED]
+        n, (w, h) = len(window.frames), size
+        depth = np.ones((n, h, w), np.float32)
+        confidence = np.zeros((n, h, w), np.float32)
+        posed = [k for k in range(len(frame_ids)) if result.states[k] == FrameState.TRACKED]
+
+        def densify(k):
+            return k, self._depth_map(views, posed, k, result)
+        with ThreadPoolExecutor(2) as pool:
+            for k, (d, c) in pool.map(densify, jobs):
+                depth[k - offset], confidence[k - offset] = d, c
+        rgb = np.stack([cv2.resize(f.image, size, interpolation=cv2.INTER_AREA)
+                        for f in window.frames])
+        points = result.points
+        sigma = _TRACK_SIGMA_PX / (session.focal_px() * np.maximum(points.parallax, 1e-6))
+        return Prediction(window.frame_ids, result.T_gauge_camera[offset:],
+                          pointmap_from_depth(depth, K), confidence, rgb,
+                          np.broadcast_to(K, (n, 3, 3)), result.states[offset:],
+                          Landmarks(points.ids, points.X, sigma))
+
+    def _depth_map(self, views, posed, k, result):
+        view = views[k]
+        z = result.points.X @ view.R[2] + view.t[2]
+        z = z[z > 0]
+        empty = np.ones(view.gray.shape, np.float32), np.zeros(view.gray.shape, np.float32)
+        if len(z) < 10:
+            return empty
+        sources = dense.choose_sources(view, [views[j] for j in posed if j != k],
+                                       float(np.median(z)), self._dense)
+        if not sources:
+            return empty
+        near, far = np.percentile(z, [2, 98])
+        return dense.depth_map(view, sources, (near / 1.5, far * 2), self._dense)
+
+
+BACKBONE = SfmBackbone
