@@ -1,0 +1,97 @@
+"""Records to ROS messages and back: pure functions, no node needed.
+
+Frames are written in the axes they are given in; `base_motion` brings them to body axes.
+"""
+
+from typing import Sequence
+
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Pose, PoseStamped, Quaternion, TransformStamped
+from nav_msgs.msg import Odometry, Path
+import numpy as np
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Header
+
+from ..geometry import se3
+from ..types import PointCloud
+from .base_motion import BaseState
+from .compat import point_cloud2
+
+_NS = 1_000_000_000
+_DIAGONAL = np.arange(6) * 7        # of a row-major 6x6 matrix
+
+
+def stamp_ns(time: Time) -> int:
+    """Return a stamp as integer nanoseconds."""
+    return time.sec * _NS + time.nanosec
+
+
+def time_message(stamp: int) -> Time:
+    """Return integer nanoseconds as a stamp, exactly."""
+    sec, nanosec = divmod(stamp, _NS)
+    return Time(sec=sec, nanosec=nanosec)
+
+
+def header(stamp: int, frame: str) -> Header:
+    """Return the header of something in ``frame`` at ``stamp`` nanoseconds."""
+    return Header(stamp=time_message(stamp), frame_id=frame)
+
+
+def transform_message(stamp: int, parent: str, child: str, T: np.ndarray) -> TransformStamped:
+    """Return T_parent_child (4, 4) as a message."""
+    message = TransformStamped(header=header(stamp, parent), child_frame_id=child)
+    translation = message.transform.translation
+    translation.x, translation.y, translation.z = T[:3, 3].tolist()
+    message.transform.rotation = _quaternion(T)
+    return message
+
+
+def matrix_of(transform) -> np.ndarray:
+    """Return a geometry_msgs Transform as a (4, 4) matrix."""
+    q, t = transform.rotation, transform.translation
+    return se3.from_parts(se3.rotation_from_quaternion_xyzw([q.x, q.y, q.z, q.w]),
+                          [t.x, t.y, t.z])
+
+
+def odometry_message(state: BaseState, odom_frame: str, base_frame: str) -> Odometry:
+    """Return the pose of the base in odom and its velocity in base axes."""
+    message = Odometry(header=header(state.stamp_ns, odom_frame), child_frame_id=base_frame)
+    message.pose.pose = _pose(state.T_odom_base)
+    message.pose.covariance[_DIAGONAL] = state.pose_variance
+    linear, angular = message.twist.twist.linear, message.twist.twist.angular
+    linear.x, linear.y, linear.z = state.twist[:3].tolist()
+    angular.x, angular.y, angular.z = state.twist[3:].tolist()
+    message.twist.covariance[_DIAGONAL] = state.twist_variance
+    return message
+
+
+def path_message(stamps: Sequence[int], T_map_base: Sequence[np.ndarray], frame: str) -> Path:
+    """Return poses (4, 4) with their stamps, ns, as a path; its own stamp is the last one."""
+    message = Path(header=header(stamps[-1] if stamps else 0, frame))
+    message.poses = [PoseStamped(header=header(stamp, frame), pose=_pose(T))
+                     for stamp, T in zip(stamps, T_map_base)]
+    return message
+
+
+def cloud_message(cloud: PointCloud, frame: str, stamp: int, max_points: int) -> PointCloud2:
+    """Return a cloud as x, y, z, rgb of 16 bytes a point; evenly thinned to ``max_points``."""
+    points, colors = cloud.points, cloud.colors
+    if len(points) > max_points:
+        chosen = np.linspace(0, len(points) - 1, max_points).astype(np.intp)
+        points, colors = points[chosen], colors[chosen]
+    rows = np.empty((len(points), 4), np.float32)
+    rows[:, :3] = points
+    packed = colors.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    rows[:, 3] = packed.astype(np.uint32).view(np.float32)
+    return point_cloud2.create_xyzrgb(header(stamp, frame), rows)
+
+
+def _pose(T: np.ndarray) -> Pose:
+    pose = Pose(orientation=_quaternion(T))
+    pose.position.x, pose.position.y, pose.position.z = T[:3, 3].tolist()
+    return pose
+
+
+def _quaternion(T: np.ndarray) -> Quaternion:
+    x, y, z, w = se3.quaternion_xyzw_from_rotation(T[:3, :3]).tolist()
+    return Quaternion(x=x, y=y, z=z, w=w)
