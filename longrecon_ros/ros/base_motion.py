@@ -9,7 +9,7 @@ from ..geometry import se3
 from ..types import FrameState, Update
 
 T_BODY_OPTICAL = se3.from_parts([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], [0, 0, 0])
-"""From optical axes (x right, y down, z forward) to body axes (x forward, y left, z up), REP-103."""
+"""Optical axes (x right, y down, z forward) to body axes (x forward, y left, z up): REP-103."""
 
 UNKNOWN_VARIANCE = 9999.0
 """Variance of what is not known, m^2 or rad^2; the value that robot_localization users know."""

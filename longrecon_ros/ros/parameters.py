@@ -133,7 +133,8 @@ def _is_of_ros(name: str) -> bool:
 
 
 def _descriptor(name: str, value: Any, text: str) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=text, read_only=True, dynamic_typing=value is None)
+    descriptor = ParameterDescriptor(description=text, read_only=True,
+                                     dynamic_typing=value is None)
     low, high = RANGES.get(name, (None, None))
     if low is None:
         return descriptor

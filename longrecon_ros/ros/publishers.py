@@ -15,8 +15,10 @@ from .compat import tf2
 from .messages import cloud_message, odometry_message, path_message, transform_message
 from .parameters import NodeConfig
 
-_ODOMETRY_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)   # bursts of a window
-_MAP_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,          # REP-2003
+# a window gives a burst
+_ODOMETRY_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+# REP-2003
+_MAP_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                       durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 

@@ -68,8 +68,8 @@ class Session:
             self.reset()
         name = f'{topic}, image of {now_ns * 1e-9:.3f} s'
         if self._last_ns is not None and now_ns <= self._last_ns:
-            raise InputError(f'{name}: its stamp is not after the one before; give every image its '
-                             'time of capture')
+            raise InputError(f'{name}: its stamp is not after the one before; give every image '
+                             'its time of capture')
         if self._maker is None:
             self._maker = FrameMaker(calibration, 'camera_info')
         frame = self._maker.make(self._n_frames, now_ns, self._decode(message, name), name)
@@ -93,10 +93,14 @@ class Session:
         if not len(trajectory):
             raise InputError('there is no trajectory yet: send more images')
         path = Path(folder).expanduser().absolute()
-        with atomic_folder(path, force=True) as staging:
-            write_tum(staging / 'trajectory.txt', trajectory)
-            write_ply(staging / 'map.ply', cloud)
-            (staging / 'result.json').write_text(json.dumps(self._summary(), indent=2) + '\n')
+        try:
+            with atomic_folder(path, force=True) as staging:
+                write_tum(staging / 'trajectory.txt', trajectory)
+                write_ply(staging / 'map.ply', cloud)
+                (staging / 'result.json').write_text(json.dumps(self._summary(), indent=2) + '\n')
+        except OSError as error:
+            raise InputError(f'{path}: cannot be written ({error.strerror}); set '
+                             'node.save_folder to another folder') from None
         return f'{len(trajectory)} poses and {len(cloud)} points in {path}'
 
     def _step(self, update: Optional[Update], with_cloud: bool, was_reset: bool = False) -> Step:

@@ -9,7 +9,6 @@ from rclpy.qos import QoSProfile
 
 from ..types import FrameState, Update
 from .camera import Camera
-from .messages import stamp_ns
 from .worker import Worker
 
 
@@ -42,16 +41,19 @@ class Status:
 
     def __init__(self, node: Node, camera: Camera, worker: Worker):
         self._node, self._camera, self._worker = node, camera, worker
-        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', QoSProfile(depth=1))
+        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics',
+                                                QoSProfile(depth=1))
         self._n_lost_told = 0
         self.counts = Counts()
 
     def publish(self) -> None:
         """Send the state of now."""
         level, message = self._judge()
-        status = DiagnosticStatus(level=level, message=message, hardware_id=self._camera.topic,
-                                  name=f'{self._node.get_fully_qualified_name().lstrip("/")}: SLAM')
-        status.values = [KeyValue(key=key, value=_text(value)) for key, value in self.values().items()]
+        name = self._node.get_fully_qualified_name().lstrip('/')
+        status = DiagnosticStatus(name=f'{name}: SLAM', hardware_id=self._camera.topic,
+                                  level=level, message=message)
+        status.values = [KeyValue(key=key, value=_text(value))
+                         for key, value in self.values().items()]
         array = DiagnosticArray(status=[status])
         array.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(array)

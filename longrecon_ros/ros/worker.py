@@ -100,7 +100,7 @@ class Worker:
     def _run(self) -> None:
         try:
             handler = self._make_handler()
-        except BaseException as error:      # raised again where the outcomes are read
+        except BaseException as error:  # noqa: BLE001, raised again where outcomes are read
             self._finish(Outcome(0, None, error))
             return
         while True:
@@ -113,7 +113,7 @@ class Worker:
                 self._changed.notify_all()
             try:
                 outcome = Outcome(ticket, getattr(handler, method)(*args))
-            except BaseException as error:      # raised again where the outcomes are read
+            except BaseException as error:  # noqa: BLE001, raised again where outcomes are read
                 outcome = Outcome(ticket, None, error)
             self._finish(outcome)
 

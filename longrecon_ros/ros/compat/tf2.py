@@ -1,4 +1,4 @@
-"""Sending and looking up transforms: by tf2_ros where it is installed, else by what stands here."""
+"""Sending and looking up transforms: by tf2_ros where it is installed, else by stand-ins."""
 
 from typing import Dict, List, Optional, Tuple
 
@@ -32,7 +32,7 @@ class StaticLookup:
 
     def __init__(self, node: Node):
         self._edges: Dict[str, Tuple[str, np.ndarray]] = {}     # child: (parent, T_parent_child)
-        self._subscription = node.create_subscription(TFMessage, '/tf_static', self._take, _LATCHED)
+        node.create_subscription(TFMessage, '/tf_static', self._take, _LATCHED)
 
     def lookup(self, target: str, source: str) -> Optional[np.ndarray]:
         """Return T_target_source (4, 4); None when the tree does not connect the two (yet)."""
