@@ -17,6 +17,8 @@ from ..geometry.se3 import so3_exp
 
 HUBER_PX = 1.0
 _MIN_DEPTH = 1e-6
+_STRIP_SIZE = 250_000
+"""Multiplications of one strip; OpenBLAS starts threads at 262144."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,9 @@ class _System:
     change of the focal length (the last of the ``n`` common unknowns).
     """
 
-    def __init__(self, scene, r, w, uv, iz, prior):
+    def __init__(self, scene, strips, r, w, uv, iz, prior):
         F, _, P = r.shape
+        self.strips = strips
         root = np.sqrt(w)[:, None, None]
         Jc = _camera_jacobian(uv, iz, scene.focal_px) * root
         Jp = _point_jacobian(scene.R, uv, iz, scene.focal_px) * root
@@ -158,7 +161,14 @@ class _System:
         free = self.E[:, :, 6:]
         Y = Vi @ free
         n = free.shape[2]
-        S = -(free.reshape(-1, n).T @ Y.reshape(-1, n))
+        S = np.zeros((n, n))
+        for points, poses in self.strips:
+            left, right = free[points, :, poses], Y[points, :, poses]
+            m = left.shape[2]
+            S[poses, poses] -= left.reshape(-1, m).T @ right.reshape(-1, m)
+        flat, focal = free.reshape(-1, n), Y[:, :, -1].reshape(-1)
+        S[-1] -= focal @ flat
+        S[:-1, -1] = S[-1, :-1]
         for k in range(1, F):
             block = slice(6 * (k - 1), 6 * k)
             S[block, block] += self.U[k] + np.diag(lam * np.diag(self.U[k]) + 1e-9)
@@ -221,12 +231,16 @@ def adjust(scene: Scene, iterations: int, prior: Optional[FocalPrior] = None,
     is adjusted, too: ``scene.focal_px`` and, with it, ``scene.xy`` change. Frames that see
     nothing keep their pose.
     """
+    order = np.argsort(scene.seen.argmax(axis=0), kind='stable')
+    back = np.argsort(order)
+    seen = scene.seen[:, order]
+    strips = _strips(seen)
     lam, accepted, system = 1e-4, 0, None
-    now = _Point(scene.R, scene.t, scene.X, scene.xy, scene.focal_px, 0.0)
-    state, cost = now.evaluate(scene.seen, prior)
+    now = _Point(scene.R, scene.t, scene.X[order], scene.xy[:, order], scene.focal_px, 0.0)
+    state, cost = now.evaluate(seen, prior)
     for _ in range(iterations):
         here = None if prior is None else FocalPrior(prior.mean - now.log_focal, prior.information)
-        system = _System(_view(scene, now), *state, here)
+        system = _System(now, strips, *state, here)
         better = None
         for _ in range(6):
             try:
@@ -234,7 +248,7 @@ def adjust(scene: Scene, iterations: int, prior: Optional[FocalPrior] = None,
             except LinAlgError:
                 lam *= 10
                 continue
-            state1, cost1 = trial.evaluate(scene.seen, prior)
+            state1, cost1 = trial.evaluate(seen, prior)
             if cost1 < cost:
                 better = trial
                 break
@@ -247,15 +261,34 @@ def adjust(scene: Scene, iterations: int, prior: Optional[FocalPrior] = None,
         if gain < tolerance:
             break
     scene.R, scene.t, scene.X, scene.xy, scene.focal_px = (
-        now.R, now.t, now.X, now.xy, now.focal_px)
+        now.R, now.t, now.X[back], now.xy[:, back], now.focal_px)
     information = 0.0
     if prior is not None and system is not None:
         information = _focal_information(system) - prior.information
     return Adjustment(cost, accepted, now.log_focal, max(information, 0.0))
 
 
-def _view(scene, point):
-    return Scene(point.R, point.t, point.X, point.xy, scene.seen, point.focal_px)
+def _strips(seen):
+    """Cut points (sorted by first frame) into strips with the pose unknowns each one touches.
+
+    Tracks are short, so most of the grid is empty; and products this small stay on one thread,
+    where BLAS is faster than on two that wait for each other.
+    """
+    F, P = seen.shape
+    first = seen.argmax(axis=0)
+    last = F - 1 - seen[::-1].argmax(axis=0)
+    strips, start = [], 0
+    while start < P:
+        low, high, stop = max(first[start] - 1, 0), last[start], start
+        while stop < P:
+            wider = max(high, last[stop])
+            if stop > start and 3 * (stop + 1 - start) * (6 * (wider - low)) ** 2 > _STRIP_SIZE:
+                break
+            high, stop = wider, stop + 1
+        if high > low:
+            strips.append((slice(start, stop), slice(6 * low, 6 * high)))
+        start = stop
+    return strips
 
 
 def _focal_information(system) -> float:

@@ -24,9 +24,9 @@ class DenseConfig:
     width_px: int = 320
     """Depth maps are this wide (never wider than the image)."""
     n_sources: int = 2
-    baseline: float = 0.12
+    baseline: float = 0.08
     """Wanted baseline to a source frame over the median depth."""
-    sigma: float = 0.2
+    sigma: float = 0.25
     """Relative standard deviation of a depth that gets confidence 0.5."""
 
 
@@ -88,8 +88,7 @@ def _parallax(reference: View, source: View):
     warped = cv2.warpPerspective(source.gray, A, (w, h),
                                  flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                                  borderMode=cv2.BORDER_REPLICATE)
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(
-        reference.gray, warped, None)
+    flow = _flow_solver().calc(reference.gray, warped, None)
     f = np.moveaxis(flow, 2, 0)
     grid = np.moveaxis(pixel_grid((w, h)).astype(np.float32), 2, 0)
     landed = grid + f
@@ -99,6 +98,15 @@ def _parallax(reference: View, source: View):
     v = (A[1, 0] * landed[0] + A[1, 1] * landed[1] + A[1, 2]) / z
     inside = (z > 0) & (u > 0) & (u < w - 1) & (v > 0) & (v < h - 1)
     return c, f, inside
+
+
+def _flow_solver():
+    """DIS at half resolution, a little cheaper than the medium preset for the same depths."""
+    solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    solver.setGradientDescentIterations(12)
+    solver.setPatchStride(4)
+    solver.setVariationalRefinementIterations(2)
+    return solver
 
 
 def _epipolar(reference: View, source: View):
