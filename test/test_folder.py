@@ -45,6 +45,7 @@ def test_full_layout(clip):
     assert frames[0].distortion is None
     assert source.groundtruth().positions.tolist() == [[1, 2, 3]]
     np.testing.assert_allclose(source.depth(2), 1.502)
+    np.testing.assert_allclose(open_source(clip, every=3).depth(1), 1.503)
     assert source.depth(2).dtype == np.float32
     assert (len(source), source.warnings) == (4, [])
 

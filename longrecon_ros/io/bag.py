@@ -12,12 +12,12 @@ from ..types import Frame, Trajectory
 from .bag_poses import read_groundtruth, stamp_ns
 from .bag_reader import open_bag
 from .bag_topics import (
-    Topics,
     choose_image_topic,
     find_info_topic,
     find_pose_topic,
     is_rectified,
     list_topics,
+    Topics,
 )
 from .calibration import Calibration
 from .camera_info import calibration_of

@@ -35,7 +35,7 @@ def open_bag(path: Path) -> Iterator[Any]:
     """
     try:
         from rosbags.highlevel import AnyReader, AnyReaderError
-        from rosbags.typesys import Stores, get_typestore
+        from rosbags.typesys import get_typestore, Stores
     except ImportError:
         raise MissingDependency('reading bags needs the package rosbags: '
                                 'pip install rosbags') from None

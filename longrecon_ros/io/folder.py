@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..types import Frame, Trajectory
 from .calibration import Calibration, read_calibration
 from .frame_maker import FrameMaker
-from .image_file import SUFFIXES, read_depth_mm, read_rgb
+from .image_file import read_depth_mm, read_rgb, SUFFIXES
 from .timestamps import read_timestamps
 from .trajectory_file import read_tum
 

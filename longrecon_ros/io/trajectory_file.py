@@ -96,9 +96,12 @@ def write_kitti(path: Path, trajectory: Trajectory) -> None:
 
 def read_trajectory(path: Path) -> Trajectory:
     """Read a TUM or a KITTI file, told apart by the number of columns; see `read_tum`."""
-    path = Path(path)
-    _, words = _lines(path)[0]
-    return read_kitti(path) if len(words) == _N_KITTI else read_tum(path)
+    return read_kitti(path) if is_kitti(path) else read_tum(path)
+
+
+def is_kitti(path: Path) -> bool:
+    """Tell if the first line that holds data has twelve columns."""
+    return len(_lines(Path(path))[0][1]) == _N_KITTI
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
