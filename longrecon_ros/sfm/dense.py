@@ -6,6 +6,7 @@ lines in closed form. What the flow leaves off those lines says how far it can b
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import List, Sequence, Tuple
 
 import cv2
@@ -26,7 +27,7 @@ class DenseConfig:
     n_sources: int = 2
     baseline: float = 0.08
     """Wanted baseline to a source frame over the median depth."""
-    sigma: float = 0.25
+    sigma: float = 0.3
     """Relative standard deviation of a depth that gets confidence 0.5."""
 
 
@@ -57,52 +58,66 @@ def depth_map(reference: View, sources: Sequence[View], depth_range: Tuple[float
               config: DenseConfig) -> Tuple[np.ndarray, np.ndarray]:
     """Depth (h, w) f32 in window units and its confidence (h, w) f32 in [0, 1], 0 = undefined.
 
-    ``depth_range`` holds the nearest and the furthest depth that are believed.
+    ``depth_range`` holds the nearest and the furthest depth that are believed. Flow is known at
+    half resolution, so that is where it is triangulated; both maps are interpolated from there.
     """
     h, w = reference.gray.shape
-    top, bottom = np.zeros((h, w), np.float32), np.full((h, w), 1e-12, np.float32)
-    error = np.zeros((h, w), np.float32)
-    weight = np.zeros((h, w), np.float32)
+    half = (w + 1) // 2, (h + 1) // 2
+    pixels = _half_pixels((w, h), half)
+    shape = half[::-1]
+    top, bottom = np.zeros(shape, np.float32), np.full(shape, 1e-12, np.float32)
+    error, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for source in sources:
-        c, f, inside = _parallax(reference, source)
-        cf, cc = (c * f).sum(axis=0), (c * c).sum(axis=0)
-        d, q, residual = _inverse_depth(c, f, cf, cc, source, reference, inside)
+        c, f, inside, b_z = _parallax(reference, source, pixels)
+        cf, cc = c[0] * f[0] + c[1] * f[1], c[0] * c[0] + c[1] * c[1]
+        q, residual2 = _weigh(c, f, cf, cc, b_z, inside)
         top += q * cf
         bottom += q * cc
-        error += inside * residual * residual
+        error += inside * residual2
         weight += inside
     d = top / bottom
     noise = error / np.maximum(weight, 1) + _NOISE_PX ** 2
     near, far = depth_range
-    sigma = np.sqrt(noise / bottom) / np.maximum(d, 1e-9)
-    confidence = 1.0 / (1.0 + (sigma / config.sigma) ** 2)
+    variance = noise / (bottom * np.maximum(d * d, 1e-18))      # relative, of the depth
+    confidence = 1.0 / (1.0 + variance / config.sigma ** 2)
     believed = (weight > 0) & (d > 1.0 / far) & (d < 1.0 / near)
-    depth = 1.0 / np.clip(d, 1.0 / far, 1.0 / near)
-    return depth.astype(np.float32), np.where(believed, confidence, 0).astype(np.float32)
+    confidence = np.where(believed, confidence, 0).astype(np.float32)
+    d = np.clip(d, 1.0 / far, 1.0 / near)
+    return (1.0 / cv2.resize(d, (w, h), interpolation=cv2.INTER_LINEAR),
+            cv2.resize(confidence, (w, h), interpolation=cv2.INTER_LINEAR))
 
 
-def _parallax(reference: View, source: View):
-    """Epipolar vectors c and flow f (2, h, w) px with ``f = d c``, and where both are valid."""
+@lru_cache(maxsize=4)
+def _half_pixels(size: Tuple[int, int], half: Tuple[int, int]) -> np.ndarray:
+    """Pixel coordinates (2, h', w') f32, at full size, of the pixels of the half-size image."""
+    factor = np.array(size, np.float64) / half
+    grid = (pixel_grid(half) + 0.5) * factor - 0.5
+    return np.ascontiguousarray(np.moveaxis(grid, 2, 0), np.float32)
+
+
+def _parallax(reference: View, source: View, pixels: np.ndarray):
+    """Epipolar vectors c and flow f (2, h', w') px with ``f = d c``, where both are valid, b_z."""
     h, w = reference.gray.shape
     A, b = _epipolar(reference, source)
     warped = cv2.warpPerspective(source.gray, A, (w, h),
                                  flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                                  borderMode=cv2.BORDER_REPLICATE)
     flow = _flow_solver().calc(reference.gray, warped, None)
-    f = np.moveaxis(flow, 2, 0)
-    grid = np.moveaxis(pixel_grid((w, h)).astype(np.float32), 2, 0)
-    landed = grid + f
-    c = np.stack([b[0] - landed[0] * b[2], b[1] - landed[1] * b[2]])
-    z = A[2, 0] * landed[0] + A[2, 1] * landed[1] + A[2, 2]
-    u = (A[0, 0] * landed[0] + A[0, 1] * landed[1] + A[0, 2]) / z
-    v = (A[1, 0] * landed[0] + A[1, 1] * landed[1] + A[1, 2]) / z
-    inside = (z > 0) & (u > 0) & (u < w - 1) & (v > 0) & (v < h - 1)
-    return c, f, inside
+    flow = cv2.resize(flow, pixels.shape[:0:-1], interpolation=cv2.INTER_AREA)
+    f = flow[..., 0], flow[..., 1]
+    x, y = pixels[0] + f[0], pixels[1] + f[1]
+    c = b[0] - x * b[2], b[1] - y * b[2]
+    z = A[2, 0] * x + A[2, 1] * y + A[2, 2]
+    u = A[0, 0] * x + A[0, 1] * y + A[0, 2]
+    v = A[1, 0] * x + A[1, 1] * y + A[1, 2]
+    inside = (z > 0) & (u > 0) & (u < (w - 1) * z) & (v > 0) & (v < (h - 1) * z)
+    return c, f, inside, b[2]
 
 
 def _flow_solver():
     """DIS at half resolution, a little cheaper than the medium preset for the same depths."""
     solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    solver.setFinestScale(1)
     solver.setGradientDescentIterations(12)
     solver.setPatchStride(4)
     solver.setVariationalRefinementIterations(2)
@@ -117,13 +132,14 @@ def _epipolar(reference: View, source: View):
     return A.astype(np.float32), (np.linalg.inv(A) @ source.K @ t).astype(np.float32)
 
 
-def _inverse_depth(c, f, cf, cc, source, reference, inside):
-    """Inverse depth of one source, weights for joining it with others, residuals in px."""
-    b_z = _epipolar(reference, source)[1][2]
+def _weigh(c, f, cf, cc, b_z, inside):
+    """Weights of one source's flow for joining it with others, and squared residuals in px^2.
+
+    Residuals are taken in the source image, where points that come nearer move apart.
+    """
     d = cf / np.maximum(cc, 1e-12)
-    for _ in range(2):
-        iz = 1.0 / np.maximum(1.0 + d * b_z, 0.1)
-        residual = iz * np.hypot(d * c[0] - f[0], d * c[1] - f[1])
-        q = inside * iz * iz / (1.0 + residual * residual / 0.25)
-        d = (q * cf) / np.maximum(q * cc, 1e-12)
-    return d, q, residual
+    iz = 1.0 / np.maximum(1.0 + d * b_z, 0.1)
+    iz2 = iz * iz
+    ex, ey = d * c[0] - f[0], d * c[1] - f[1]
+    residual2 = iz2 * (ex * ex + ey * ey)
+    return inside * iz2 / (1.0 + residual2 * 4.0), residual2
