@@ -152,7 +152,8 @@ def test_a_sourced_ros_that_cannot_be_imported_is_told(setup_env, monkeypatch):
 
 def test_a_stamp_counts_for_its_level_and_inputs_only(setup_env, monkeypatch, tmp_path):
     monkeypatch.setattr(setup_env, 'STAMP', tmp_path / 'stamp.json')
-    monkeypatch.setattr(setup_env, 'PYTHON', Path(sys.executable))
+    for name in ('PYTHON', 'COMMAND'):
+        monkeypatch.setattr(setup_env, name, Path(sys.executable))
     assert not setup_env.is_complete('demo', '')
     setup_env.STAMP.write_text('{"level": "test", "ros": "", "fingerprint": "%s"}'
                                % setup_env.fingerprint(''))

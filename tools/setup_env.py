@@ -26,6 +26,7 @@ import sysconfig
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
+COMMAND = VENV / 'bin' / 'longrecon'
 STAMP = VENV / 'longrecon_setup.json'
 CONSTRAINTS = ROOT / 'constraints.txt'
 TF2_BUILD = ROOT / 'tools' / 'build_tf2_msgs.py'
@@ -127,7 +128,8 @@ def is_complete(level, ros):
     """Say whether the environment already holds `level`."""
     stamp = read_stamp()
     order = list(LEVELS)
-    return (stamp.get('fingerprint') == fingerprint(ros) and PYTHON.exists()
+    is_there = PYTHON.exists() and COMMAND.exists()
+    return (is_there and stamp.get('fingerprint') == fingerprint(ros)
             and order.index(stamp['level']) >= order.index(level))
 
 

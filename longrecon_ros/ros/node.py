@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 from typing import Any, Dict, List, Optional
 
 import rclpy
@@ -29,6 +28,7 @@ from ..errors import InputError, LongreconError
 from ..io.calibration import Calibration
 from .base_motion import BaseMotion
 from .camera import Camera
+from .environment import ros_defaults
 from .extrinsic import Extrinsic
 from .log_bridge import LogBridge
 from .parameters import declare
@@ -56,7 +56,7 @@ class SlamNode:
         self._motion: Optional[BaseMotion] = None
         self._camera_frame = ''
         self._guard = self.ros.create_guard_condition(self._take_outcomes)
-        self._worker = Worker(partial(Session, config, self._config.cloud_period_s),
+        self._worker = Worker(partial(Session, config, self._config),
                               self._guard.trigger, self._config.queue_size,
                               self._config.queue_policy)
         self._sink = Publishers(self.ros, self._config)
@@ -140,7 +140,7 @@ class SlamNode:
         """Process the images that wait for their window, then write the files."""
         await self._ask('flush')
         self._sink.write_path()
-        outcome = await self._ask('save', self._config.save_folder)
+        outcome = await self._ask('save')
         return self._answer(outcome, response)
 
     async def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -165,8 +165,7 @@ def main(args: Optional[List[str]] = None) -> int:
     if {'-h', '--help'} & set(sys.argv[1:]):
         sys.stdout.write(__doc__)
         return 0
-    if not {'HOME', 'ROS_LOG_DIR', 'ROS_HOME'} & set(os.environ):
-        os.environ['ROS_LOG_DIR'] = tempfile.gettempdir()       # rclpy insists on one of them
+    os.environ.update(ros_defaults(os.environ))
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:           # what rcl says of a bad command line

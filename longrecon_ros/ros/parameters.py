@@ -10,6 +10,7 @@ from typing import Any, Dict, Literal, Mapping, Tuple
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from ..config import as_flat_dict, build, Config, default_path, load
 from ..errors import ConfigError
@@ -36,6 +37,8 @@ class NodeConfig:
     path_period_s: float
     status_period_s: float
     save_folder: str
+    source: str
+    groundtruth_file: str
 
     def __post_init__(self):
         for name, (low, high) in _NODE_RANGES.items():
@@ -88,12 +91,11 @@ def declare(node: Node) -> Tuple[Config, NodeConfig]:
     node_config = build(NodeConfig, config.node)
     texts = descriptions(default_path())
     for name, value in as_flat_dict(config).items():
-        value = list(value) if isinstance(value, tuple) else value
-        descriptor = _descriptor(name, value, texts.get(name, ''))
-        if node.has_parameter(name):
-            node.set_descriptor(name, descriptor)
+        if name in given:
+            node.set_descriptor(name, _descriptor(name, given[name], texts.get(name, '')))
         else:
-            node.declare_parameter(name, value, descriptor)
+            value = list(value) if isinstance(value, tuple) else value
+            node.declare_parameter(name, value, _descriptor(name, value, texts.get(name, '')))
     return config, node_config
 
 
@@ -133,14 +135,15 @@ def _is_of_ros(name: str) -> bool:
 
 
 def _descriptor(name: str, value: Any, text: str) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=text, read_only=True,
+    kind = Parameter('_', value=value).type_
+    descriptor = ParameterDescriptor(type=kind.value, description=text, read_only=True,
                                      dynamic_typing=value is None)
     low, high = RANGES.get(name, (None, None))
     if low is None:
         return descriptor
-    if isinstance(value, int):
-        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high)]
-    else:
+    if kind is Parameter.Type.INTEGER:
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
+    elif kind is Parameter.Type.DOUBLE:
         descriptor.floating_point_range = [FloatingPointRange(from_value=float(low),
                                                               to_value=float(high))]
     return descriptor
