@@ -70,4 +70,5 @@ class NodeProcess:
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors='replace').split('\n')
-        return next((line for line in reversed(lines) if line.strip()), 'it said nothing')
+        last = next((line for line in reversed(lines) if line.strip()), 'it said nothing')
+        return last.removeprefix('slam_node: ')

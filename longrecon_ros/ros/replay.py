@@ -69,8 +69,9 @@ def run_replay(replay: Replay, out: Path, progress: Progress) -> Dict[str, Any]:
     build(NodeConfig, replay.config.node)
     os.environ.update({**ros_defaults(os.environ), **local_domain(os.environ, replay.domain)})
     with tempfile.TemporaryDirectory(prefix='longrecon-') as name:
-        parameters = _parameters(replay, out, Path(name))
-        with NodeProcess(Path(name), parameters, _remaps(replay.topics)) as process, _ros_node() as node:
+        process = NodeProcess(Path(name), _parameters(replay, out, Path(name)),
+                              _remaps(replay.topics))
+        with process, _ros_node() as node:
             feeder = _Feeder(replay, process, node)
             feeder.feed(progress)
             feeder.save()
