@@ -8,7 +8,7 @@ import numpy as np
 
 from .splat import Scene
 
-MAX_POINTS = 60_000
+MAX_POINTS = 64_000
 _LEVELS = 65_535
 
 

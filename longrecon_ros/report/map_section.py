@@ -6,7 +6,7 @@ from .record import RunRecord
 from .splat import draw_above, draw_oblique, Scene
 from .views import path_axes
 
-_WIDTH_PX = 1000
+_WIDTH_PX = 900
 
 
 def render(record: RunRecord) -> list[str]:

@@ -12,7 +12,7 @@ _UNDEFINED = (44, 48, 56)
 _N_LEGEND = 128
 
 
-def data_uri(rgb: np.ndarray, quality: int = 84) -> str:
+def data_uri(rgb: np.ndarray, quality: int = 80) -> str:
     """Return an RGB image (h, w, 3) uint8 as a JPEG in a data URI."""
     bgr = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2BGR)
     data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 WIDTH = 720
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 68, 14, 12, 40
 _MAX_POINTS = 1500
 
 
@@ -96,7 +96,7 @@ def _figure(lines: Sequence[Line], low: np.ndarray, high: np.ndarray, height: in
                      f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" class="end">{_number(value)}</text>')
     parts.append(f'<text x="{_LEFT + inner[0] / 2}" y="{height - 4}" class="mid axis">'
                  f'{escape(x_label)}</text><text class="mid axis" '
-                 f'transform="translate(12 {_TOP + inner[1] / 2}) rotate(-90)">'
+                 f'transform="translate(14 {_TOP + inner[1] / 2}) rotate(-90)">'
                  f'{escape(y_label)}</text>')
     parts += [_curve(line, to_px(_thinned(np.asarray(line.points, float)))) for line in lines]
     return ''.join(parts) + '</svg>'
