@@ -3,7 +3,7 @@ import pytest
 
 pytest.importorskip('rosbags', reason='reading bags needs rosbags')
 
-from bag_files import STORE1, STORE2, Messages, write_bag  # noqa: E402
+from bag_files import Messages, STORE1, STORE2, write_bag  # noqa: E402
 
 from longrecon_ros.errors import BagError, InputError  # noqa: E402
 from longrecon_ros.geometry import se3  # noqa: E402

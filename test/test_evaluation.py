@@ -3,7 +3,6 @@ import pytest
 
 from longrecon_ros.errors import InputError
 from longrecon_ros.evaluation import (
-    Statistics,
     align,
     associate,
     ate,
@@ -11,6 +10,7 @@ from longrecon_ros.evaluation import (
     kitti_drift,
     path_length,
     rpe,
+    Statistics,
 )
 from longrecon_ros.geometry import se3
 from longrecon_ros.geometry.sim3 import Sim3

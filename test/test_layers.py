@@ -6,7 +6,8 @@
     -  nets/                                           torch; nothing of ours but themselves
     2  backbones/base        layer 0;  backbones/NAME: layers 0, 1, base, nets, torch
     3  pipeline              layers 0, 1, and backbones by name only
-    4  io  evaluation  synthetic  report  export       layers 0 to 3, and each other without cycles
+    4  io  evaluation  synthetic  report  results  export
+                                                       layers 0 to 3, and each other without cycles
     5  cli/  ros/            anything; nothing imports them
 
 rclpy and message packages only under ros/, torch only in backbones/NAME, nets and export, evo
@@ -27,7 +28,7 @@ MAX_LINES = 400
 LAYERS = {'__init__': 0, 'types': 0, 'errors': 0, 'geometry': 0,
           'config': 1, 'preprocess': 1, 'windowing': 1, 'alignment': 1, 'mapping': 1, 'loop': 1,
           'sfm': 1, 'nets': 1, 'backbones': 2, 'pipeline': 3, 'io': 4, 'evaluation': 4,
-          'synthetic': 4, 'report': 4, 'export': 4, 'cli': 5, 'ros': 5}
+          'synthetic': 4, 'report': 4, 'results': 4, 'export': 4, 'cli': 5, 'ros': 5}
 CORE = {'numpy', 'scipy', 'cv2', 'yaml'}
 ROS = {'rclpy', 'rosbag2_py', 'rosidl_runtime_py', 'cv_bridge', 'sensor_msgs_py', 'tf2_ros',
        'tf2_py', 'tf_transformations', 'ament_index_python', 'launch', 'launch_ros',

@@ -1,9 +1,9 @@
 """How good a result is: trajectories and depth maps against the truth."""
 
-from .association import Pairs, associate, path_length
+from .association import associate, Pairs, path_length
 from .depth import DepthScore, DepthScores, fit_truth
-from .summary import Evaluation, evaluate
-from .trajectory import Drift, Rpe, Statistics, align, ate, kitti_drift, rpe
+from .summary import evaluate, Evaluation
+from .trajectory import align, ate, Drift, kitti_drift, Rpe, rpe, Statistics
 
 __all__ = ['align', 'associate', 'ate', 'DepthScore', 'DepthScores', 'Drift', 'evaluate',
            'Evaluation', 'fit_truth', 'kitti_drift', 'Pairs', 'path_length', 'Rpe', 'rpe',

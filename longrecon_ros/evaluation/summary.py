@@ -7,8 +7,8 @@ import numpy as np
 from ..errors import InputError
 from ..geometry.sim3 import Sim3
 from ..types import Trajectory
-from .association import MAX_DT_S, Pairs, associate, path_length
-from .trajectory import Drift, Rpe, Statistics, align, ate, kitti_drift, rpe
+from .association import associate, MAX_DT_S, Pairs, path_length
+from .trajectory import align, ate, Drift, kitti_drift, Rpe, rpe, Statistics
 
 
 @dataclass(frozen=True, slots=True, eq=False)
