@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+import shutil
 import signal
 import subprocess
 import sys
@@ -227,34 +228,58 @@ def test_ground_truth_of_other_times_is_a_warning_not_an_error(clip, fake_backbo
 
 
 FAULTS = {
-    'missing input': (['{tmp}/none'], 'no such file'),
-    'unknown parameter': (['{clip}', '--set', 'window.sise=12'], 'window.size'),
-    'impossible value': (['{clip}', '--set', 'window.overlap=99'], 'window'),
-    'missing config': (['{clip}', '--config', '{tmp}/none.yaml'], 'none.yaml'),
-    'unknown backbone': (['{clip}', '--set', 'backbone=sfn'], 'sfn'),
-    'missing truth': (['{clip}', '--gt', '{tmp}/none.txt'], 'none.txt: cannot be read'),
-    'nan intrinsics': (['{nan}'], 'hold NaN'),
-    'two sizes': (['{sizes}', *FAKE], 'all images must have one size'),
-    'topic of a folder': (['{clip}', '--topic', '/cam'], '--topic does not go'),
+    'missing input': (['none'], 'none: there is no such file'),
+    'unknown parameter': (['good', '--set', 'window.sise=12'], 'window.size'),
+    'impossible value': (['good', '--set', 'window.overlap=99'], 'window'),
+    'missing config': (['good', '--config', 'none.yaml'], 'none.yaml'),
+    'unknown backbone': (['good', '--set', 'backbone=sfn'], 'sfn'),
+    'missing truth': (['good', '--gt', 'none.txt'], 'none.txt: cannot be read'),
+    'nan intrinsics': (['nan'], 'hold NaN'),
+    'two sizes': (['sizes'], 'all images must have one size'),
+    'topic of a folder': (['good', '--topic', '/cam'], '--topic does not go'),
+    'half a video': (['half.avi'], 'the video breaks off'),
+    'empty bag': (['empty.mcap'], 'the bag is empty'),
+    'wrong topic': (['some.mcap', '--topic', '/x'], 'no topic /x; image topics are: /cam ('),
 }
 
 
-@pytest.mark.parametrize('fault', FAULTS)
-def test_run_faults_are_one_line_and_leave_nothing(capsys, clip, tmp_path, fault, request):
-    if FAKE[1] in FAULTS[fault][0]:
-        request.getfixturevalue('fake_backbone')
+@pytest.fixture
+def faulty_inputs(clip, tmp_path, monkeypatch):
+    """Enter a folder with the inputs of `FAULTS`."""
+    monkeypatch.chdir(tmp_path)
+    clip.rename('good')
     for name in ('nan', 'sizes'):
-        (tmp_path / name / 'rgb').mkdir(parents=True)
-        for file in sorted(clip.glob('rgb/*.png'))[:20]:
-            (tmp_path / name / 'rgb' / file.name).write_bytes(file.read_bytes())
-    (tmp_path / 'nan/calib.json').write_text('{"fx": NaN, "fy": 1, "cx": 1, "cy": 1}')
-    cv2.imwrite(str(tmp_path / 'sizes/rgb/000018.png'), np.zeros((8, 8, 3), np.uint8))
+        shutil.copytree('good', name)
+    Path('nan/calib.json').write_text('{"fx": NaN, "fy": 1, "cx": 1, "cy": 1}')
+    cv2.imwrite('sizes/rgb/000018.png', np.zeros((8, 8, 3), np.uint8))
+    writer = cv2.VideoWriter('half.avi', cv2.VideoWriter_fourcc(*'MJPG'), 25.0, (64, 48))
+    for seed in range(40):
+        writer.write(np.random.default_rng(seed).integers(0, 256, (48, 64, 3)).astype(np.uint8))
+    writer.release()
+    data = Path('half.avi').read_bytes()
+    Path('half.avi').write_bytes(data[:len(data) // 2])
+
+
+def _write_bags():
+    from bag_files import Messages, STORE2, write_bag
+    image = Messages(STORE2).image(np.zeros((12, 16, 3), np.uint8), 10**9)
+    for name, entries in (('empty', []), ('some', [('/cam', image, 10**9)])):
+        next(write_bag(Path('bag'), entries).glob('*.mcap')).rename(f'{name}.mcap')
+        shutil.rmtree('bag')
+
+
+@pytest.mark.parametrize('fault', FAULTS)
+def test_run_faults_are_one_line_and_leave_nothing(capsys, faulty_inputs, monkeypatch, fault):
+    if fault in ('empty bag', 'wrong topic'):
+        pytest.importorskip('rosbags', reason='reading bags needs rosbags')
+        _write_bags()
     words, message = FAULTS[fault]
-    places = {'tmp': tmp_path, 'clip': clip, 'nan': tmp_path / 'nan', 'sizes': tmp_path / 'sizes'}
-    before = sorted(os.listdir(tmp_path))
-    assert message in _fails(capsys, 'run', *[word.format(**places) for word in words],
-                             '--out', tmp_path / 'out', '-q')
-    assert sorted(os.listdir(tmp_path)) == before
+    if fault != 'unknown backbone':
+        use_fake_backbone(monkeypatch)
+        words = [*words, *FAKE]
+    before = sorted(os.listdir())
+    assert message in _fails(capsys, 'run', *words, '--out', 'out', '-q')
+    assert sorted(os.listdir()) == before
 
 
 def test_interrupted_run_leaves_nothing(clip, tmp_path):

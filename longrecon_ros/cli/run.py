@@ -168,8 +168,6 @@ def _count(text: str) -> int:
 
 
 def _print(summary: dict[str, Any], out: Path, has_report: bool) -> None:
-    for warning in summary['warnings']:
-        _log.warning('%s', warning)
     unit = 'odom units' if summary['length_unit'] == 'odom' else 'm'
     facts = [('frames', f'{summary["frames"]} in {summary["elapsed_s"]:.1f} s, '
               f'{summary["fps"]:.1f} a second'),
@@ -185,6 +183,7 @@ def _print(summary: dict[str, Any], out: Path, has_report: bool) -> None:
     if summary['depth_absrel'] is not None:
         facts.append(('depth', f'abs rel {_share(summary["depth_absrel"])}, '
                       f'{_share(summary["depth_within_10_percent"])} of pixels within 10 %'))
+    facts += [('note', warning) for warning in summary['warnings']]
     facts.append(('results', str(out / 'report.html' if has_report else out)))
     print_facts(facts)
 

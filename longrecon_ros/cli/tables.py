@@ -14,7 +14,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
-    """Print name and value a line, values aligned."""
+    """Print name and value a line, values aligned; a name that repeats is printed once."""
     width = max(len(name) for name, _ in facts)
+    last = None
     for name, value in facts:
-        print(f'{name.ljust(width)}  {value}')
+        print(f'{"" if name == last else name:{width}}  {value}')
+        last = name

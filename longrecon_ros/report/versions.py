@@ -25,7 +25,7 @@ def versions() -> dict[str, str | None]:
         'system': f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores'}
     for name in REQUIRED + OPTIONAL:
         found[name] = _version(name)
-    found['ROS'] = os.environ.get('ROS_DISTRO')
+    found['ROS'] = os.environ.get('ROS_DISTRO') or (found['rclpy'] and 'from wheels')
     return found
 
 
