@@ -7,12 +7,12 @@ from longrecon_ros.geometry import se3
 from longrecon_ros.synthetic.motion import (
     Cut,
     Lap,
+    level_pose,
     Paused,
     Still,
     Straight,
     Sway,
     Turning,
-    level_pose,
 )
 from longrecon_ros.synthetic.path import ClosedPath
 

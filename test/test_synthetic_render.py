@@ -7,7 +7,7 @@ import pytest
 from longrecon_ros.geometry import se3
 from longrecon_ros.geometry.camera import pointmap_from_depth, project
 from longrecon_ros.synthetic.atlas import Atlas
-from longrecon_ros.synthetic.camera import SyntheticCamera, distort, undistort
+from longrecon_ros.synthetic.camera import distort, SyntheticCamera, undistort
 from longrecon_ros.synthetic.materials import bricks, plain
 from longrecon_ros.synthetic.motion import level_pose
 from longrecon_ros.synthetic.render import Renderer

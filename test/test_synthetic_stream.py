@@ -9,7 +9,7 @@ from longrecon_ros.errors import ConfigError
 from longrecon_ros.synthetic.camera import SyntheticCamera
 from longrecon_ros.synthetic.effects import Effects, exposure_gain, row_gain, shutter_times
 from longrecon_ros.synthetic.motion import Still, Turning
-from longrecon_ros.synthetic.stream import START_NS, Film, SyntheticSource, generate
+from longrecon_ros.synthetic.stream import Film, generate, START_NS, SyntheticSource
 from longrecon_ros.synthetic.worlds import DESCRIPTIONS, make_world
 
 CAMERA = SyntheticCamera.from_fov(96, 64)

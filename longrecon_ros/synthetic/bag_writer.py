@@ -65,7 +65,7 @@ def write_bag(path: Path, film: Film, T_base_camera: np.ndarray, n_frames: int,
     """
     try:
         from rosbags.rosbag2 import StoragePlugin, Writer
-        from rosbags.typesys import Stores, get_typestore
+        from rosbags.typesys import get_typestore, Stores
     except ImportError:
         raise MissingDependency('writing bags needs the package rosbags: '
                                 'pip install rosbags') from None

@@ -9,9 +9,10 @@ from ..errors import ConfigError
 from .camera import SyntheticCamera
 from .effects import Effects
 from .stream import Film
-from .worlds import World, make_world
+from .worlds import make_world, World
 
 _MAX_PIXELS = 4096 * 4096
+_GENERATION = 1         # goes up when the same recipe gives other images
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ class Recipe:
             raise ConfigError(f'seed {self.seed} is impossible: choose 0 or more')
 
     def as_dict(self) -> Mapping[str, Any]:
-        """Return the recipe as plain values."""
-        return asdict(self)
+        """Return the recipe as plain values, and the generation of the worlds it is for."""
+        return {**asdict(self), 'generation': _GENERATION}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

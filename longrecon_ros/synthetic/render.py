@@ -8,7 +8,7 @@ import numpy as np
 from .atlas import Atlas
 from .camera import SyntheticCamera
 from .scene import Scene
-from .visibility import QuadArrays, RayGrid, View, look, resolve, resolve_among
+from .visibility import look, QuadArrays, RayGrid, resolve, resolve_among, View
 
 _TAPS = ((1, 1.4), (2, 2.8), (4, np.inf))    # samples for footprints up to so many times as long
 _CHUNK = 1 << 14         # rays shaded at a time, so that intermediates stay in the cache

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import ConfigError
 from ..geometry import se3
 from . import eight, indoor, street, wall
-from .motion import Lap, Motion, Straight, Sway, level_pose
+from .motion import Lap, level_pose, Motion, Straight, Sway
 from .path import ClosedPath
 from .scene import Scene
 
