@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ pytest.importorskip('rosbags', reason='reading bags needs rosbags')
 
 from bag_files import Messages, STORE1, STORE2, write_bag  # noqa: E402
 
-from longrecon_ros.errors import BagError, InputError  # noqa: E402
+from longrecon_ros.errors import BagError, InputError, MissingDependency  # noqa: E402
 from longrecon_ros.geometry import se3  # noqa: E402
 from longrecon_ros.io.source import open_source  # noqa: E402
 
@@ -219,3 +221,10 @@ def test_ground_truth_of_the_camera_itself(tmp_path):
     np.testing.assert_allclose(truth.T_map_camera, T, atol=1e-12)
     with pytest.raises(BagError, match=r'/cam/image_raw is no topic of poses.*: /odom \(nav_msgs'):
         open_source(bag, gt_topic='/cam/image_raw')
+
+
+def test_without_rosbags_the_install_line_is_told(tmp_path, monkeypatch):
+    bag = write_bag(tmp_path / 'a', _images())
+    monkeypatch.setitem(sys.modules, 'rosbags.highlevel', None)
+    with pytest.raises(MissingDependency, match='pip install rosbags'):
+        open_source(bag)

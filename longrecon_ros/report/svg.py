@@ -106,7 +106,7 @@ def _curve(line: Line, xy: np.ndarray) -> str:
     title = f'<title>{escape(line.name)}</title>' if line.name else ''
     xy = xy[np.isfinite(xy).all(axis=1)]
     if line.is_dots:
-        marks = ''.join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in xy)
+        marks = ''.join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in xy)
         return f'<g class="dots {line.css}">{title}{marks}</g>'
     path = 'L'.join(f'{x:.1f} {y:.1f}' for x, y in xy)
     return f'<path class="line {line.css}" d="M{path}">{title}</path>' if len(xy) else ''
