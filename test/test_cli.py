@@ -127,6 +127,9 @@ def test_evaluate_faults(capsys, trajectories):
     (trajectories / 'bad.txt').write_text('1 2 3\n')
     assert 'bad.txt:1: expected 8 numbers' in _fails(
         capsys, 'evaluate', trajectories / 'bad.txt', trajectories / 'gt.txt')
+    (trajectories / 'short.txt').write_text('1 0 0 0 0 1 0 0 0 0 1 0\n')
+    assert 'short.txt has no times' in _fails(
+        capsys, 'evaluate', trajectories / 'trajectory.txt', trajectories / 'short.txt')
     (trajectories / 'late.txt').write_text('9000 0 0 0 0 0 0 1\n')
     assert 'check the time stamps' in _fails(
         capsys, 'evaluate', trajectories / 'trajectory.txt', trajectories / 'late.txt')
@@ -217,6 +220,18 @@ def test_run_with_ground_truth_of_a_file(clip, fake_backbone, tmp_path):
     assert main(['run', str(clip), *FAKE, '--out', str(tmp_path / 'b'),
                  '--gt', str(tmp_path / 'truth.txt')]) == 0
     assert json.loads((tmp_path / 'b/result.json').read_text())['ate_sim3_m'] < 1e-3
+
+
+def test_ground_truth_without_times_goes_by_the_frames(clip, fake_backbone, tmp_path):
+    truth = read_tum(clip / 'gt_tum.txt')
+    for name, n in (('all', 40), ('some', 30)):
+        write_kitti(tmp_path / 'k.txt', Trajectory(truth.stamps_ns[:n], truth.T_map_camera[:n]))
+        assert main(['run', str(clip), *FAKE, '--out', str(tmp_path / name),
+                     '--gt', str(tmp_path / 'k.txt')]) == 0
+    assert json.loads((tmp_path / 'all/result.json').read_text())['ate_sim3_m'] < 1e-3
+    some = json.loads((tmp_path / 'some/result.json').read_text())
+    assert some['ate_sim3_m'] is None
+    assert any('not one pose a frame' in warning for warning in some['warnings'])
 
 
 def test_ground_truth_of_other_times_is_a_warning_not_an_error(clip, fake_backbone, tmp_path):

@@ -14,6 +14,7 @@ from dataclasses import replace
 import json
 from pathlib import Path
 
+from ..errors import InputError
 from ..evaluation import evaluate, Evaluation, Statistics
 from ..io.trajectory_file import is_kitti, read_trajectory
 from ..report.summary import evaluation_as_dict
@@ -49,13 +50,17 @@ def _file_of(path: Path, name: str) -> Path:
 
 
 def _read_pair(est_file: Path, gt_file: Path) -> tuple[Trajectory, Trajectory]:
-    """Read both; one without times gets those of the other when there are as many poses."""
+    """Read both; one without times gets those of the other."""
     est, gt = read_trajectory(est_file), read_trajectory(gt_file)
-    if len(est) == len(gt):
-        if is_kitti(est_file):
-            est = replace(est, stamps_ns=gt.stamps_ns)
-        elif is_kitti(gt_file):
-            gt = replace(gt, stamps_ns=est.stamps_ns)
+    is_timeless = is_kitti(est_file), is_kitti(gt_file)
+    if any(is_timeless) and len(est) != len(gt):
+        file = gt_file if is_timeless[1] else est_file
+        raise InputError(f'{file} has no times, so both files must have as many poses; there are '
+                         f'{len(est)} and {len(gt)}')
+    if is_timeless[0]:
+        est = replace(est, stamps_ns=gt.stamps_ns)
+    elif is_timeless[1]:
+        gt = replace(gt, stamps_ns=est.stamps_ns)
     return est, gt
 
 

@@ -89,14 +89,18 @@ def main(args: argparse.Namespace) -> int:
     _log.info('%s', source.describe())
     with show_progress(len(source)) as progress:
         outcome = reconstruct(source, pipeline, progress)
+    warnings = [*source.warnings, *outcome.warnings]
     if args.gt and is_kitti(args.gt):
-        groundtruth = _with_times(groundtruth, pipeline.trajectory(), args.gt)
+        groundtruth = _with_times(groundtruth, pipeline.trajectory())
+        if groundtruth is None:
+            warnings.append(f'{args.gt} has no times, and not one pose a frame: nothing was '
+                            'compared with it.')
     summary = write_run(args.out, RunRecord(
         source=source.describe(), config=config, n_frames=outcome.n_frames,
         trajectory=pipeline.trajectory(), states=pipeline.states(), cloud=pipeline.cloud(),
         statistics=outcome.recorder.statistics(), elapsed_s=outcome.elapsed_s,
         is_metric=backbones.load(config.backbone).spec.scale == 'metric',
-        groundtruth=groundtruth, warnings=(*source.warnings, *outcome.warnings)),
+        groundtruth=groundtruth, warnings=tuple(warnings)),
         use_report=not args.no_report, force=args.force)
     _print(summary, args.out, not args.no_report)
     return 0
@@ -152,12 +156,10 @@ def _true_depth(source: FrameSource, frame: Frame, index: int, size: tuple[int, 
     return None if depth is None else fit_truth(depth, frame, size)
 
 
-def _with_times(truth: Trajectory, estimate: Trajectory, file: Path) -> Trajectory:
-    """Return a truth without times with those of the frames, if there is a pose for each."""
+def _with_times(truth: Trajectory, estimate: Trajectory) -> Trajectory | None:
+    """Return a truth without times with those of the frames; None if their numbers differ."""
     if len(truth) != len(estimate):
-        _log.warning('%s has no times, and %d poses for %d frames: it is of no use', file,
-                     len(truth), len(estimate))
-        return truth
+        return None
     return replace(truth, stamps_ns=estimate.stamps_ns)
 
 
