@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry import se3
-from ..geometry.camera import pointmap_from_depth, resize_K
+from ..geometry.camera import pixel_grid, resize_K, unproject
 from ..sfm import dense
 from ..sfm.reconstruct import reconstruct, Reconstruction
 from ..sfm.session import FrameRecord, Session
@@ -38,8 +38,8 @@ class SfmConfig:
     patch_px: int = 15
     final_patch_px: int = 9
     n_points: int = 300
-    n_memory: int = 3
-    focal_sigma: float = 0.02
+    n_memory: int = 6
+    focal_sigma: float = 0.01
     depth_width_px: int = 320
     depth_sources: int = 2
 
@@ -106,8 +106,9 @@ class SfmBackbone(Backbone):
 
     def _track(self, session: Session, frame: Frame) -> None:
         gray = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
-        small = cv2.resize(gray, self._small_size(session), interpolation=cv2.INTER_AREA)
-        session.records[frame.index] = FrameRecord(frame.index, session.tracker.push(gray), small)
+        rgb = cv2.resize(frame.image, self._small_size(session), interpolation=cv2.INTER_AREA)
+        session.records[frame.index] = FrameRecord(session.tracker.push(gray), rgb,
+                                                   cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
 
     def _small_size(self, session: Session) -> Tuple[int, int]:
         w, h = session.size
@@ -118,7 +119,7 @@ class SfmBackbone(Backbone):
                  result: Reconstruction, new: set) -> Prediction:
         size = self._small_size(session)
         K = resize_K(session.believed_K(), session.size, size)
-        views = [dense.View(session.records[i].small, K, T[:3, :3], T[:3, 3])
+        views = [dense.View(session.records[i].gray, K, T[:3, :3], T[:3, 3])
                  for i, T in zip(frame_ids, se3.inverse(result.T_gauge_camera))]
         offset = len(frame_ids) - len(window.frames)
         jobs = [k for k in range(offset, len(frame_ids))
@@ -133,12 +134,11 @@ class SfmBackbone(Backbone):
         with ThreadPoolExecutor(2) as pool:
             for k, (d, c) in pool.map(densify, jobs):
                 depth[k - offset], confidence[k - offset] = d, c
-        rgb = np.stack([cv2.resize(f.image, size, interpolation=cv2.INTER_AREA)
-                        for f in window.frames])
+        rgb = np.stack([session.records[i].rgb for i in frame_ids[offset:]])
         points = result.points
         sigma = _TRACK_SIGMA_PX / (session.focal_px() * np.maximum(points.parallax, 1e-6))
         return Prediction(window.frame_ids, result.T_gauge_camera[offset:],
-                          pointmap_from_depth(depth, K), confidence, rgb,
+                          _rays(K, size) * depth[..., None], confidence, rgb,
                           np.broadcast_to(K, (n, 3, 3)), result.states[offset:],
                           Landmarks(points.ids, points.X, sigma))
 
@@ -155,6 +155,12 @@ class SfmBackbone(Backbone):
             return empty
         near, far = np.percentile(z, [2, 98])
         return dense.depth_map(view, sources, (near / 1.5, far * 2), self._dense)
+
+
+def _rays(K: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    """Viewing rays (h, w, 3) f32 of all pixels, z = 1."""
+    grid = pixel_grid(size)
+    return unproject(grid, np.ones(grid.shape[:2]), K).astype(np.float32)
 
 
 BACKBONE = SfmBackbone

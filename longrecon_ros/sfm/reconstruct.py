@@ -4,7 +4,6 @@ Three cases: the camera moved (solve anew, or go on from the last window where t
 """
 
 from dataclasses import dataclass
-import logging
 from typing import List, Optional, Sequence
 
 import numpy as np
@@ -16,11 +15,9 @@ from .session import Points, Session
 from .triangulation import midpoints, world_rays
 from .window import Problem, resume, Solution, solve, SolverConfig
 
-log = logging.getLogger(__name__)
-
 _MIN_TRACKS = 20
 _GOOD_ERROR_PX = 1.0
-_GOOD_SHARE = 0.7
+_GOOD_SHARE = 0.6
 
 
 @dataclass(slots=True, eq=False)
@@ -65,14 +62,12 @@ def _solve(problem: Problem, guess, config: SolverConfig) -> Optional[Solution]:
 
 def _is_good(solution: Solution) -> bool:
     return bool(solution.posed.all() and solution.error_px < _GOOD_ERROR_PX
-                and solution.inlier_share > _GOOD_SHARE)
+                and solution.fit_share > _GOOD_SHARE)
 
 
 def _merit(solution: Solution):
     """Most frames first, then most observations that fit."""
-    s = solution.scene
-    fit = s.errors_px()[:, solution.mapped] < 1.5
-    return int(solution.posed.sum()), int(fit[solution.posed].sum())
+    return int(solution.posed.sum()), solution.fit_share
 
 
 def _from_solution(solution: Solution, ids: np.ndarray) -> Reconstruction:

@@ -22,9 +22,9 @@ MIN_SHARED_TRACKS = 40
 class FrameRecord:
     """One frame as the session remembers it."""
 
-    frame_id: int
     seen: Observations
-    small: np.ndarray                               # (h, w) uint8 grey, for dense depth
+    rgb: np.ndarray                                 # (h, w, 3) uint8, at the size of depth maps
+    gray: np.ndarray                                # (h, w) uint8, the same
     T_gauge_camera: Optional[np.ndarray] = None     # (4, 4); None while unknown
 
 

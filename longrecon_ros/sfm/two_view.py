@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -92,12 +92,9 @@ def relative_pose(xy: np.ndarray, seen: np.ndarray, a: int, b: int, focal_px: fl
     return Pair(a, b, R, t[:, 0], float(parallax), n, float(score))
 
 
-def best_pair(xy: np.ndarray, seen: np.ndarray, focal_px: float, enough_px: float, tries: int = 6
-              ) -> Optional[Pair]:
-    """The pair anywhere in the window from which a reconstruction starts best."""
-    best = None
-    for a, b in rank_pairs(xy, seen, focal_px, enough_px)[:tries]:
-        pair = relative_pose(xy, seen, a, b, focal_px, enough_px)
-        if pair and (best is None or pair.score > best.score):
-            best = pair
-    return best
+def starting_pairs(xy: np.ndarray, seen: np.ndarray, focal_px: float, enough_px: float,
+                   tries: int = 6) -> List[Pair]:
+    """Pairs anywhere in the window from which a reconstruction may start, best first."""
+    pairs = [relative_pose(xy, seen, a, b, focal_px, enough_px)
+             for a, b in rank_pairs(xy, seen, focal_px, enough_px)[:tries]]
+    return sorted((p for p in pairs if p), key=lambda p: p.score, reverse=True)

@@ -1,6 +1,5 @@
 """Poses and points of one window: start from the best pair anywhere, grow both ways, adjust."""
 
-import logging
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
@@ -11,9 +10,9 @@ from ..geometry.se3 import so3_exp
 from .bundle import FocalPrior, Scene, adjust
 from .resection import locate
 from .triangulation import midpoints, world_rays
-from .two_view import Pair, best_pair
+from .two_view import Pair, starting_pairs
 
-log = logging.getLogger(__name__)
+_FIT_PX = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,11 @@ class SolverConfig:
     drop_px: float = 4.0
     """Observations further off than this after an adjustment are dropped."""
     min_parallax_deg: float = 0.7
-    adjust_every: int = 5
+    good_share: float = 0.88
+    """A solution that explains less than this share of the observations is solved again from
+    another start."""
+    max_starts: int = 3
+    adjust_every: int = 4
     """While frames are added, everything is adjusted after so many."""
 
 
@@ -63,7 +66,7 @@ class Solution:
     scene: Scene
     posed: np.ndarray           # (F,) bool
     error_px: float             # median reprojection error
-    inlier_share: float         # share of the observations of mapped points that fit
+    fit_share: float            # share of all observations that fit a mapped point
     log_focal: float = 0.0      # ln of the focal length over the one that was given
     focal_information: float = 0.0
 
@@ -245,6 +248,13 @@ class _Grower:
         s.focal_px = part.focal_px
         self.focal_information = result.focal_information
 
+    def _restore(self) -> None:
+        """Take dropped observations back that fit by now, and all of the points still unmapped."""
+        s = self.scene
+        everything = Scene(s.R, s.t, s.X, s.xy, self.problem.seen, s.focal_px)
+        fits = (everything.errors_px() < self.cfg.mask_px) | ~self.mapped
+        s.seen |= self.problem.seen & fits & self.posed[:, None]
+
     def _map_the_rest(self) -> None:
         """Map the points that took no part in the last adjustment with the final poses."""
         s = self.scene
@@ -255,26 +265,44 @@ class _Grower:
 
     def finish(self, rounds: int = 2) -> Solution:
         for i in range(rounds):
+            self._restore()
             self.triangulate(everything=True)
             self.adjust(10, use_focal=i + 1 == rounds)
         self._map_the_rest()
         s = self.scene
-        frames = np.flatnonzero(self.posed)
-        error = s.errors_px()[frames][:, self.mapped]
-        seen = s.seen[frames][:, self.mapped]
-        values = error[seen & np.isfinite(error)]
+        error = s.errors_px()[self.posed][:, self.mapped]
+        values = error[np.isfinite(error)]
         error_px = float(np.median(values)) if len(values) else np.inf
-        share = float((values < 1.5).mean()) if len(values) else 0.0
-        return Solution(s, self.posed, error_px, share,
+        fit_share = float((values < _FIT_PX).sum()) / max(int(self.problem.seen.sum()), 1)
+        return Solution(s, self.posed, error_px, fit_share,
                         float(np.log(s.focal_px / self.problem.focal_px)), self.focal_information)
 
 
 def solve(problem: Problem, config: SolverConfig) -> Optional[Solution]:
-    """Reconstruct one window on its own; None when no pair of frames gives a start."""
-    pair = best_pair(problem.xy, problem.seen, problem.focal_px,
-                     config.enough_parallax * problem.width_px)
-    if pair is None:
-        return None
+    """Reconstruct one window on its own; None when no pair of frames gives a start.
+
+    A start from the best pair can end in a poor optimum, which shows in the share of
+    observations that fit; then other pairs are tried, and the best end is taken.
+    """
+    pairs = starting_pairs(problem.xy, problem.seen, problem.focal_px,
+                           config.enough_parallax * problem.width_px)
+    best, n_starts, tried = None, 0, set()
+    for pair in pairs:
+        if pair.a in tried or n_starts == config.max_starts:
+            continue
+        solution = _solve_from(pair, problem, config)
+        if solution is None:
+            continue
+        tried.add(pair.a)
+        n_starts += 1
+        if best is None or solution.fit_share > best.fit_share:
+            best = solution
+        if best.fit_share > config.good_share:
+            break
+    return best
+
+
+def _solve_from(pair: Pair, problem: Problem, config: SolverConfig) -> Optional[Solution]:
     grower = _Grower(problem, config)
     if not grower.start(pair):
         return None
@@ -282,8 +310,8 @@ def solve(problem: Problem, config: SolverConfig) -> Optional[Solution]:
     grower.triangulate()
     grower.adjust(5)
     F = len(problem.xy)
-    grower.grow(range(pair.b + 1, F), +1, 4)
-    grower.grow(range(pair.a - 1, -1, -1), -1, 4)
+    grower.grow(range(pair.b + 1, F), +1, config.adjust_every)
+    grower.grow(range(pair.a - 1, -1, -1), -1, config.adjust_every)
     return grower.finish()
 
 
