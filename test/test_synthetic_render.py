@@ -126,10 +126,10 @@ def test_atlas_samples_texel_centres_exactly():
     for i, texture in enumerate(textures):
         h, w = texture.shape[:2]
         row, col = (v.ravel() for v in np.mgrid[0:h, 0:w])
-        a, b = (2 * col + 1) / w - 1, (2 * row + 1) / h - 1
+        s, t = col + 0.5 - w / 2, row + 0.5 - h / 2
         n = h * w
         zero = np.zeros(n, np.float32)
-        got = atlas.sample(np.full(n, i), a.astype(np.float32), b.astype(np.float32), zero, zero,
+        got = atlas.sample(np.full(n, i), s.astype(np.float32), t.astype(np.float32), zero, zero,
                            1, zero)
         np.testing.assert_allclose(got.reshape(texture.shape), texture, atol=1)
 

@@ -23,9 +23,9 @@ def mipmaps(texture: np.ndarray) -> List[np.ndarray]:
 class Atlas:
     """Mipmapped textures in one image.
 
-    ``charts[i * n_levels + level]`` places a level of texture ``i``: it is (x of the
-    centre, y of the centre, half width, half height) in atlas texels, so that chart coordinates
-    in [-1, 1] span the texture at every level.
+    Places on a texture are given in its texels, from its centre. ``charts[i * n_levels + level]``
+    says where they are at one level of texture ``i``: (x of the centre, y of the centre, scale of
+    x, scale of y) in texels of the atlas.
     """
 
     def __init__(self, textures: Sequence[np.ndarray]):
@@ -42,27 +42,33 @@ class Atlas:
             h, w = level.shape[:2]
             self.image[row:row + h + 2 * _GUTTER, col:col + w + 2 * _GUTTER] = cv2.copyMakeBorder(
                 level, *(_GUTTER,) * 4, cv2.BORDER_REPLICATE)
+            full_h, full_w = textures[slot // self.n_levels].shape[:2]
             self.charts[slot] = (col + _GUTTER + (w - 1) / 2, row + _GUTTER + (h - 1) / 2,
-                                 w / 2, h / 2)
+                                 w / full_w, h / full_h)
         self.coarsest = np.array([len(levels) - 1 for levels in pyramids], np.float32)
 
-    def sample(self, ids: np.ndarray, a: np.ndarray, b: np.ndarray, step_a: np.ndarray,
-               step_b: np.ndarray, n_taps: int, level: np.ndarray) -> np.ndarray:
+    def sample(self, ids: np.ndarray, s: np.ndarray, t: np.ndarray, step_s: np.ndarray,
+               step_t: np.ndarray, n_taps: int, level: np.ndarray) -> np.ndarray:
         """Return (n, 3) f32 colours, filtered along a line and between two mipmap levels.
 
-        ``a, b`` (n,) are chart coordinates of texture ``ids``; ``n_taps`` samples are spread
-        evenly over the segment of length ``step_a, step_b`` centred there; ``level`` is the
-        fractional mipmap level.
+        ``s, t`` (n,) are places on the textures ``ids``; ``n_taps`` samples are spread evenly
+        over the segment ``step_s, step_t`` centred there; ``level`` is the fractional mipmap
+        level.
         """
-        level = np.clip(level, 0, self.coarsest[ids])
+        coarsest = self.coarsest[ids]
+        if (level > coarsest).any():
+            # a texture smaller than the footprint: taps must not leave its gutter
+            shrink = np.exp2(np.minimum(coarsest - level, 0))
+            step_s, step_t = step_s * shrink, step_t * shrink
+        level = np.clip(level, 0, coarsest)
         lower = level.astype(np.int32)
         slots = ids * self.n_levels + lower
-        color = self._average(slots, a, b, step_a, step_b, n_taps)
+        color = self._average(slots, s, t, step_s, step_t, n_taps)
         blend = level - lower
         between = np.flatnonzero(blend)
         if len(between):
             coarse = self._average(slots[between] + 1, *(
-                v[between] for v in (a, b, step_a, step_b)), n_taps)
+                v[between] for v in (s, t, step_s, step_t)), n_taps)
             fine = color[between]
             coarse -= fine
             coarse *= blend[between, None]
@@ -70,17 +76,19 @@ class Atlas:
             color[between] = coarse
         return color
 
-    def _average(self, slots, a, b, step_a, step_b, n_taps) -> np.ndarray:
+    def _average(self, slots, s, t, step_s, step_t, n_taps) -> np.ndarray:
         """Mean of bilinear samples along a segment of one mipmap level, (n, 3) f32."""
         n = len(slots)
         rows = -(-n // _ROW)
         total = np.zeros((rows, _ROW, 3), np.float32)
         xs, ys = np.zeros((2, rows * _ROW), np.float32)
-        chart = np.take(self.charts, slots, axis=0)
+        x0, y0, scale_x, scale_y = np.take(self.charts, slots, axis=0).T
+        x, y = x0 + scale_x * s, y0 + scale_y * t
+        step_x, step_y = scale_x * step_s, scale_y * step_t
         for tap in range(n_taps):
             along = np.float32((tap + 0.5) / n_taps - 0.5)
-            xs[:n] = chart[:, 0] + chart[:, 2] * np.clip(a + along * step_a, -1, 1)
-            ys[:n] = chart[:, 1] + chart[:, 3] * np.clip(b + along * step_b, -1, 1)
+            np.add(x, along * step_x, out=xs[:n])
+            np.add(y, along * step_y, out=ys[:n])
             cv2.accumulate(cv2.remap(self.image, xs.reshape(rows, _ROW), ys.reshape(rows, _ROW),
                                      cv2.INTER_LINEAR), total)
         if n_taps > 1:

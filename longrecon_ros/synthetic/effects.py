@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 _FLICKER_HZ = 100.0
@@ -73,4 +74,4 @@ def expose(color: np.ndarray, effects: Effects, seed: int, index: int,
         noise *= np.float32(effects.noise)
         noise += image
         image = noise
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return cv2.convertScaleAbs(np.maximum(image, 0))

@@ -71,44 +71,48 @@ class Renderer:
 
     def _shade(self, view: View, seen: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Colour (n, 3) f32 of rays ``x, y`` that see the rectangles ``seen`` of ``view``."""
+        rows = self._texel_rows(view)
         color = np.empty((len(x), 3), np.float32)
         for start in range(0, len(x), _CHUNK):
             part = slice(start, start + _CHUNK)
             hit = seen[part] >= 0
             if hit.all():
-                color[part] = self._shade_hits(view, seen[part], x[part], y[part])
+                color[part] = self._shade_hits(view, rows, seen[part], x[part], y[part])
                 continue
             color[part] = self._background
             hit = start + np.flatnonzero(hit)
             if len(hit):
-                color[hit] = self._shade_hits(view, seen[hit], x[hit], y[hit])
+                color[hit] = self._shade_hits(view, rows, seen[hit], x[hit], y[hit])
         return color
 
-    def _shade_hits(self, view: View, seen: np.ndarray, x: np.ndarray,
+    def _shade_hits(self, view: View, rows: np.ndarray, seen: np.ndarray, x: np.ndarray,
                     y: np.ndarray) -> np.ndarray:
         """As `_shade` for rays that all see something: map, measure the footprint, sample."""
-        row = np.ascontiguousarray(np.take(view.rows, seen, axis=0).T)
+        row = np.ascontiguousarray(np.take(rows, seen, axis=0).T)
         depth = 1 / (x * row[0] + y * row[1] + row[2])
-        a = (x * row[3] + y * row[4] + row[5]) * depth
-        b = (x * row[6] + y * row[7] + row[8]) * depth
-        ids = view.ids[seen]
-        texels = np.take(self._atlas.half_size, ids, axis=0).T
-        scale = self._pixel[0] * depth, self._pixel[1] * depth
-        ax, ay = (row[3] - a * row[0]) * scale[0], (row[4] - a * row[1]) * scale[1]
-        bx, by = (row[6] - b * row[0]) * scale[0], (row[7] - b * row[1]) * scale[1]
-        along_x = np.square(ax * texels[0]) + np.square(bx * texels[1])
-        along_y = np.square(ay * texels[0]) + np.square(by * texels[1])
+        s = (x * row[3] + y * row[4] + row[5]) * depth
+        t = (x * row[6] + y * row[7] + row[8]) * depth
+        dx, dy = self._pixel[0] * depth, self._pixel[1] * depth
+        sx, sy = (row[3] - s * row[0]) * dx, (row[4] - s * row[1]) * dy
+        tx, ty = (row[6] - t * row[0]) * dx, (row[7] - t * row[1]) * dy
+        along_x, along_y = sx * sx + tx * tx, sy * sy + ty * ty
         length2 = np.maximum(along_x, along_y)
-        area = np.maximum(np.abs(ax * by - ay * bx) * texels[0] * texels[1], _LEAST_AREA)
+        area = np.maximum(np.abs(sx * ty - sy * tx), _LEAST_AREA)
         x_is_longer = along_x >= along_y
-        step_a, step_b = np.where(x_is_longer, ax, ay), np.where(x_is_longer, bx, by)
+        step_s, step_t = np.where(x_is_longer, sx, sy), np.where(x_is_longer, tx, ty)
+        ids = view.ids[seen]
         color = np.empty((len(x), 3), np.float32)
         for n_taps, part in _by_taps(length2, area):
             width2 = np.maximum(np.square(area[part]) / length2[part],
                                 length2[part] / n_taps ** 2)
             color[part] = self._atlas.sample(
-                *(v[part] for v in (ids, a, b, step_a, step_b)), n_taps, 0.5 * np.log2(width2))
+                *(v[part] for v in (ids, s, t, step_s, step_t)), n_taps, 0.5 * np.log2(width2))
         return color
+
+    def _texel_rows(self, view: View) -> np.ndarray:
+        """(V, 9) f32: as ``view.rows``, with chart coordinates in texels of the textures."""
+        half = self._atlas.half_size[view.ids]
+        return view.rows * np.repeat(np.insert(half, 0, 1, axis=1), 3, axis=1)
 
 
 def _by_taps(length2: np.ndarray, area: np.ndarray) -> Iterator[Tuple[int, np.ndarray]]:
