@@ -26,7 +26,7 @@ ARGUMENTS = [
         'backbone', default_value='sfm', description='What predicts the geometry of a window.'),
     DeclareLaunchArgument(
         'params_file', default_value=str(SHARE / 'config' / 'default.yaml'),
-        description='Parameters (YAML, ROS form); it may hold only what differs from the default.'),
+        description='Parameters (YAML, ROS form); only what differs from the default.'),
     DeclareLaunchArgument(
         'namespace', default_value='', description='Namespace of the node and its topics.'),
     DeclareLaunchArgument(
@@ -40,7 +40,7 @@ ARGUMENTS = [
         description='Least severity of the messages that the node prints.'),
     DeclareLaunchArgument(
         'fastdds_profile', default_value=str(SHARE / 'config' / 'fastdds.xml'),
-        description='Fast DDS profile with shared memory for images; other middlewares ignore it.'),
+        description='Fast DDS profile with shared memory for big messages.'),
 ]
 
 

@@ -37,13 +37,13 @@ ARGUMENTS = [
         'backbone', default_value='sfm', description='What predicts the geometry of a window.'),
     DeclareLaunchArgument(
         'params_file', default_value=str(SHARE / 'config' / 'default.yaml'),
-        description='Parameters (YAML, ROS form); it may hold only what differs from the default.'),
+        description='Parameters (YAML, ROS form); only what differs from the default.'),
     DeclareLaunchArgument(
         'rviz', default_value='false', choices=['true', 'false'],
         description='Open rviz with map, path, odometry and transforms.'),
     DeclareLaunchArgument(
         'fastdds_profile', default_value=str(SHARE / 'config' / 'fastdds.xml'),
-        description='Fast DDS profile with shared memory for images; other middlewares ignore it.'),
+        description='Fast DDS profile with shared memory for big messages.'),
 ]
 PASSED_ON = ('image', 'camera_info', 'image_transport', 'backbone', 'params_file', 'rviz',
              'fastdds_profile')

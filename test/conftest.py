@@ -1,5 +1,6 @@
-"""Shared test settings: deterministic hypothesis, and where the shared data are."""
+"""Shared test settings: deterministic hypothesis, what to skip, and where the shared data are."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -19,3 +20,27 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f'no clips at {folder}; set LONGRECON_DATA to the folder that holds them')
     return folder
+
+
+def pytest_addoption(parser):
+    """Declare --slow."""
+    parser.addoption('--slow', action='store_true', help='run the tests that take minutes, too')
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip the marked tests whose means are absent, and say how to get them."""
+    absent = {}
+    if not config.getoption('slow'):
+        absent['slow'] = 'takes minutes: make test ARGS=--slow'
+    if importlib.util.find_spec('launch_ros') is None:
+        absent['launch'] = 'launch_ros is only in a ROS installation: source one'
+    if importlib.util.find_spec('torch') is None:
+        absent['torch'] = absent['gpu'] = 'torch is not installed: make setup'
+    elif any(item.get_closest_marker('gpu') for item in items):
+        import torch
+        if not torch.cuda.is_available():
+            absent['gpu'] = 'torch sees no CUDA device'
+    for item in items:
+        for name, reason in absent.items():
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))

@@ -35,8 +35,10 @@ class BaseState:
 class BaseMotion:
     """Turns the camera poses of updates into states of the base, one a frame.
 
-    ``T_base_camera`` is the mounting of the camera, in optical axes. odom is where the base was at
-    the first image: ``T_odom_base(t) = E T_camera0_camera(t) E^-1``.
+    ``T_base_camera`` is the mounting E of the camera, in optical axes. odom is where the base was
+    at the first image: ``T_odom_base(t) = E T_camera0_camera(t) E^-1``. So the camera is right in
+    the tree of transforms. The base is, too, where odom units are metres; else the lever arm, in
+    metres, is of another scale than the motion.
 
     The variances are a model, not a measurement: the position is off by ``drift_ratio`` of the way
     gone, the orientation by 1e-4 rad a frame, and each lost frame adds a step of mean length and

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..io.bag_topics import is_rectified
 from ..io.calibration import Calibration
 from ..io.camera_info import calibration_of
-from .compat.events import SubscriptionEventCallbacks
+from .compat.sequence import GapCounter
 from .parameters import NodeConfig
 
 _LOOK_S = 0.1           # between two looks for publishers and for the end of waiting
@@ -28,7 +28,7 @@ class Camera:
 
     The topic ``image`` may be remapped; ``camera_info`` is the one beside it unless remapped, too.
     Images wait for the first camera_info, ``calibration_wait_s`` at most, the oldest in excess of
-    the queue dropped; ``n_lost`` counts those and what the middleware reports as lost. A
+    the queue dropped; ``n_lost`` counts those and what was lost on the way, by its numbers. A
     camera_info of zeros means that K has to be estimated. One with NaN is an error: images are
     dropped until a good one comes, `fault` says why.
     """
@@ -80,9 +80,9 @@ class Camera:
             all_reliable = offers == {ReliabilityPolicy.RELIABLE}
             reliability = _RELIABILITY['reliable' if all_reliable else 'best_effort']
         qos = QoSProfile(depth=self._config.queue_size, reliability=reliability)
-        self._images = self._node.create_subscription(
-            self._type, self.topic, self._take_image, qos,
-            event_callbacks=SubscriptionEventCallbacks(message_lost=self._count_lost))
+        counter = GapCounter(self._take_image, self._lose)
+        self._images = self._node.create_subscription(self._type, self.topic, counter.callback,
+                                                      qos)
         self._node.get_logger().info(f'images: {self.topic}, {reliability.name.lower()}')
 
     def _take_info(self, message: CameraInfo) -> None:
@@ -119,5 +119,7 @@ class Camera:
             del self._waiting[0]
             self.n_lost += 1
 
-    def _count_lost(self, event: Any) -> None:
-        self.n_lost += event.total_count_change
+    def _lose(self, n: int) -> None:
+        # several publishers number their messages each for itself
+        if self._node.count_publishers(self.topic) == 1:
+            self.n_lost += n

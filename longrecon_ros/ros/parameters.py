@@ -114,7 +114,7 @@ def descriptions(path: Path) -> Dict[str, str]:
             name = '.'.join(key for _, key in stack[2:])    # without /**: and ros__parameters:
             texts[name] = found['text'] or ''
         elif more and name:
-            texts[name] = f'{texts[name]} {more["text"]}'
+            texts[name] = f'{texts[name]} {more["text"]}'.strip()
         else:
             name = None
     return texts

@@ -21,7 +21,7 @@ def stand_in(header: Header, fields: list, rows: np.ndarray) -> PointCloud2:
                           is_bigendian=sys.byteorder == 'big', point_step=4 * len(fields),
                           row_step=4 * len(fields) * len(rows), is_dense=True)
     # the setter would go through an ndarray one element at a time
-    message.data.frombytes(memoryview(np.ascontiguousarray(rows, np.float32)).cast('B'))
+    message.data.frombytes(np.ascontiguousarray(rows, np.float32).reshape(-1).view(np.uint8))
     return message
 
 
