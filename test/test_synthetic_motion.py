@@ -12,6 +12,7 @@ from longrecon_ros.synthetic.motion import (
     Still,
     Straight,
     Sway,
+    Swaying,
     Turning,
 )
 from longrecon_ros.synthetic.path import ClosedPath
@@ -51,9 +52,9 @@ def test_paths_need_points():
 
 
 def test_lap_drives_where_it_looks_and_closes_in_spite_of_sway():
-    lap = Lap(ClosedPath.rounded(SQUARE, 1.0), 0.8, 1.2, Sway(0.02, 0.01, 1.7, seed=3))
-    np.testing.assert_allclose(lap.pose(lap.lap_s), lap.pose(0.0), atol=1e-9)
-    steady = Lap(lap.path, 0.8, 1.2)
+    steady = Lap(ClosedPath.rounded(SQUARE, 1.0), 0.8, 1.2)
+    lap = Swaying(steady, Sway(0.02, 0.01, 1.7, seed=3), steady.lap_s)
+    np.testing.assert_allclose(lap.pose(steady.lap_s), lap.pose(0.0), atol=1e-9)
     for t in np.arange(0, steady.lap_s, 0.7):
         motion = se3.relative(steady.pose(t), steady.pose(t + 0.01))[:3, 3]
         np.testing.assert_allclose(motion, [0, 0, 0.008], atol=1e-4)

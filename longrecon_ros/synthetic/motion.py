@@ -4,7 +4,7 @@ The world is z-up; the camera has OpenCV axes. Every motion is a pure function o
 a frame does not depend on the frames before it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, Tuple
 
 import numpy as np
@@ -28,20 +28,20 @@ def level_pose(x: float, y: float, z: float, heading_rad: float) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Sway:
-    """Unsteadiness of the carrier: periodic in the lap, so that loops close exactly."""
+    """Unsteadiness of the carrier, as waves that repeat after a period."""
 
     shift_m: float = 0.0                    # deviation, each axis
     turn_rad: float = 0.0                   # deviation, each axis
     frequency_hz: float = 1.0               # of the strongest part
     seed: int = 0
 
-    def offset(self, t_s: float, lap_s: float) -> np.ndarray:
+    def offset(self, t_s: float, period_s: float) -> np.ndarray:
         """Return the (4, 4) f64 motion of the camera about its steady pose."""
         rng = np.random.default_rng([self.seed, 101])
-        cycles = np.maximum(1, np.rint(lap_s * self.frequency_hz * np.array([0.37, 1.0, 1.61])))
+        cycles = np.maximum(1, np.rint(period_s * self.frequency_hz * np.array([0.37, 1.0, 1.61])))
         phase = rng.uniform(0, 2 * np.pi, (6, 3))
         weight = rng.uniform(0.5, 1.0, (6, 3))
-        waves = (weight * np.sin(2 * np.pi * cycles * t_s / lap_s + phase)).mean(1)
+        waves = (weight * np.sin(2 * np.pi * cycles * t_s / period_s + phase)).mean(1)
         return se3.exp(waves * np.repeat([self.shift_m, self.turn_rad], 3) * np.sqrt(6))
 
 
@@ -52,7 +52,6 @@ class Lap:
     path: ClosedPath
     speed_mps: float
     height_m: float
-    sway: Sway = field(default_factory=Sway)
 
     @property
     def lap_s(self) -> float:
@@ -62,7 +61,20 @@ class Lap:
     def pose(self, t_s: float) -> np.ndarray:
         """Return the pose at a time; it repeats every lap."""
         x, y, heading = self.path.at(self.speed_mps * t_s)
-        return level_pose(x, y, self.height_m, heading) @ self.sway.offset(t_s, self.lap_s)
+        return level_pose(x, y, self.height_m, heading)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Swaying:
+    """Another motion by an unsteady carrier; after ``period_s`` the sway is as at the start."""
+
+    motion: Motion
+    sway: Sway
+    period_s: float
+
+    def pose(self, t_s: float) -> np.ndarray:
+        """Return the other motion's pose, shaken."""
+        return self.motion.pose(t_s) @ self.sway.offset(t_s, self.period_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

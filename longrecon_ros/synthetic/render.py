@@ -53,6 +53,11 @@ class Renderer:
         color[edges] = self._smooth_edges(view, seen, edges)
         return Rendering(color.reshape(*self._grid.shape, 3), self._depth(view, seen, inverse))
 
+    def depth(self, T_world_camera: np.ndarray) -> np.ndarray:
+        """Return the (H, W) f32 depth [m] alone, as `render` does."""
+        view = look(self._quads, np.asarray(T_world_camera, np.float64))
+        return self._depth(view, *resolve(view, self._grid))
+
     def _depth(self, view: View, seen: np.ndarray, inverse: np.ndarray) -> np.ndarray:
         solid = inverse > 0
         if self._is_backdrop.any():

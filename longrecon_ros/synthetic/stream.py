@@ -67,7 +67,7 @@ class Film:
 
     def depth(self, index: int) -> np.ndarray:
         """Return the (H, W) f32 depth [m] of a frame."""
-        return self._renderer.render(self.pose(index)).depth
+        return self._renderer.depth(self.pose(index))
 
     def frame(self, index: int) -> SyntheticFrame:
         """Render a frame."""

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import ConfigError
 from ..geometry import se3
 from . import eight, indoor, street, wall
-from .motion import Lap, level_pose, Motion, Straight, Sway
+from .motion import Lap, level_pose, Motion, Straight, Sway, Swaying
 from .path import ClosedPath
 from .scene import Scene
 
@@ -50,30 +50,37 @@ def _mount(ahead_m: float, up_m: float) -> np.ndarray:
     return se3.from_parts(_R_BASE_CAMERA, np.array([ahead_m, 0.0, up_m]))
 
 
+def _round_trip(name: str, scene: Scene, lap: Lap, sway: Sway,
+                T_base_camera: np.ndarray) -> World:
+    """Return a world whose camera comes back to exactly where it began."""
+    return World(name, scene, Swaying(lap, sway, lap.lap_s), lap.lap_s, T_base_camera)
+
+
 def _indoor(seed: int, speed_mps: Optional[float]) -> World:
-    path = ClosedPath.rounded(indoor.ROUTE, softness_m=1.1)
-    motion = Lap(path, speed_mps or 0.8, 1.25, Sway(0.008, 0.006, 1.7, seed))
-    return World('indoor', indoor.indoor_scene(seed), motion, motion.lap_s, _mount(0.12, 1.1))
+    lap = Lap(ClosedPath.rounded(indoor.ROUTE, softness_m=1.1), speed_mps or 0.8, 1.25)
+    sway = Sway(0.008, 0.006, 1.7, seed)
+    return _round_trip('indoor', indoor.indoor_scene(seed), lap, sway, _mount(0.12, 1.1))
 
 
 def _street(seed: int, speed_mps: Optional[float]) -> World:
-    path = ClosedPath.rounded(street.ROUTE, softness_m=7.0)
-    motion = Lap(path, speed_mps or 5.0, 1.5, Sway(0.015, 0.004, 1.2, seed))
-    return World('street', street.street_scene(seed), motion, motion.lap_s, _mount(1.6, 1.5))
+    lap = Lap(ClosedPath.rounded(street.ROUTE, softness_m=7.0), speed_mps or 5.0, 1.5)
+    sway = Sway(0.015, 0.004, 1.2, seed)
+    return _round_trip('street', street.street_scene(seed), lap, sway, _mount(1.6, 1.5))
 
 
 def _eight(seed: int, speed_mps: Optional[float]) -> World:
     path = ClosedPath.figure_eight(eight.ROUTE_HALF_LENGTH_M, eight.ROUTE_HALF_WIDTH_M)
-    motion = Lap(path, speed_mps or 1.2, 1.0, Sway(0.005, 0.004, 1.5, seed))
-    return World('eight', eight.eight_scene(seed), motion, motion.lap_s, _mount(0.25, 1.0))
+    lap, sway = Lap(path, speed_mps or 1.2, 1.0), Sway(0.005, 0.004, 1.5, seed)
+    return _round_trip('eight', eight.eight_scene(seed), lap, sway, _mount(0.25, 1.0))
 
 
 def _wall(seed: int, speed_mps: Optional[float]) -> World:
     start = level_pose(0.0, -wall.DISTANCE_M, wall.EYE_M, math.pi / 2)
-    motion = Straight(start, (speed_mps or 0.8, 0.0, 0.0))
-    length_m = wall.END_M - 2.0
+    straight = Straight(start, (speed_mps or 0.8, 0.0, 0.0))
+    end_s = (wall.END_M - 2.0) / straight.velocity_mps[0]
+    motion = Swaying(straight, Sway(0.12, 0.02, 0.15, seed), end_s)
     turned = se3.from_parts(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.zeros(3))
-    return World('wall', wall.wall_scene(seed), motion, length_m / motion.velocity_mps[0],
+    return World('wall', wall.wall_scene(seed), motion, end_s,
                  turned @ _mount(0.1, wall.EYE_M))
 
 
