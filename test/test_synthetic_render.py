@@ -87,6 +87,7 @@ def test_backdrop_has_colour_but_no_depth():
     rendering = Renderer(Scene((sky,)), CAMERA).render(level_pose(0, 0, 0, np.pi / 2))
     assert (rendering.depth == 0).all()
     np.testing.assert_allclose(rendering.color, 77)
+    assert (Renderer(Scene((sky,)), CAMERA).depth(level_pose(0, 0, 0, -np.pi / 2)) == 0).all()
 
 
 def test_texture_lies_where_the_corners_are():

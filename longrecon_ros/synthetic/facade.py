@@ -3,8 +3,7 @@
 import numpy as np
 
 from .materials import bricks, jitter, plain, random_color, scaled
-from .scene import Paint
-from .texture import Canvas, Color
+from .texture import Canvas, Color, Paint
 
 _FLOOR_M = 3.0
 
@@ -28,7 +27,10 @@ def house_front(wall: Color, n_floors: int, is_brick: bool) -> Paint:
             for column in range(n_windows):
                 _window(canvas, (column + 0.5) * pitch, ground - 0.9, 0.5 * pitch, 1.5, trim)
         canvas.rect(0, 0, canvas.width_m, 0.3, scaled(trim, 0.7))
-        _shop(canvas, trim) if rng.uniform() < 0.5 else _entrance(canvas, trim, pitch)
+        if rng.uniform() < 0.5:
+            _shop(canvas, trim)
+        else:
+            _entrance(canvas, trim, pitch)
         canvas.shade_down(0.3, 0.5)
     return paint
 

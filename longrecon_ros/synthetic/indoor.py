@@ -14,6 +14,7 @@ from .materials import (
     wood_color,
 )
 from .scene import Scene, SceneBuilder
+from .texture import Canvas
 
 _TEXEL_M = 0.006
 _HALF_X, _HALF_Y, _HEIGHT = 5.6, 3.6, 2.6
@@ -35,7 +36,7 @@ def indoor_scene(seed: int) -> Scene:
     return builder.build()
 
 
-def _ceiling(canvas) -> None:
+def _ceiling(canvas: Canvas) -> None:
     """Boards with lamps."""
     plain((205, 203, 198), 0.06)(canvas)
     for x in range(int(canvas.width_m / 0.6) + 1):

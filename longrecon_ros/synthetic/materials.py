@@ -1,14 +1,11 @@
 """Materials shared by the worlds: each paints one `Canvas` whole."""
 
 import colorsys
-from typing import Callable
 
 import cv2
 import numpy as np
 
-from .texture import Canvas, Color
-
-Paint = Callable[[Canvas], None]
+from .texture import Canvas, Color, Paint
 
 
 def random_color(rng: np.random.Generator, saturation=(0.1, 0.6), value=(0.4, 0.85),

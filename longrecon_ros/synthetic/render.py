@@ -12,7 +12,7 @@ from .visibility import look, QuadArrays, RayGrid, resolve, resolve_among, View
 
 _TAPS = ((1, 1.4), (2, 2.8), (4, np.inf))    # samples for footprints up to so many times as long
 _CHUNK = 1 << 14         # rays shaded at a time, so that intermediates stay in the cache
-_LEAST_AREA = 1e-12
+_LEAST_AREA = 1e-12      # of a footprint, texels: a rectangle seen edge on has none
 _SUBSAMPLES_PX = np.array([(-0.375, -0.125), (-0.125, 0.375), (0.125, -0.375), (0.375, 0.125)],
                           np.float32)
 
@@ -59,10 +59,9 @@ class Renderer:
         return self._depth(view, *resolve(view, self._grid))
 
     def _depth(self, view: View, seen: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-        solid = inverse > 0
-        if self._is_backdrop.any():
-            solid &= ~self._is_backdrop[view.ids][seen]
-        return np.divide(1, inverse, out=np.zeros_like(inverse), where=solid)
+        # seen is -1 where there is nothing: that takes the last entry
+        is_solid = np.append(~self._is_backdrop[view.ids], False)
+        return np.divide(1, inverse, out=np.zeros_like(inverse), where=is_solid[seen])
 
     def _smooth_edges(self, view: View, seen: np.ndarray, edges: np.ndarray) -> np.ndarray:
         """Mean colour of 4 samples in each edge pixel, against what its neighbours see."""

@@ -1,13 +1,11 @@
 """Scenes of textured planar rectangles, and how they are put together."""
 
 from dataclasses import dataclass
-from typing import Callable, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 
-from .texture import Canvas
-
-Paint = Callable[[Canvas], None]
+from .texture import Canvas, Paint
 
 _HAZE = (190.0, 205.0, 220.0)
 _LIGHT = np.array([0.35, 0.55, 0.75]) / np.linalg.norm([0.35, 0.55, 0.75])

@@ -16,7 +16,7 @@ from .materials import (
     wood_color,
 )
 from .scene import Scene, SceneBuilder
-from .texture import Canvas, fractal_noise
+from .texture import Canvas, Color, fractal_noise, Paint
 
 _TEXEL_M = 0.02
 _ROUTE_X, _ROUTE_Y = 25.0, 16.0             # half the size of the centre line, m
@@ -78,7 +78,7 @@ def _ground(builder: SceneBuilder) -> None:
                         (abs(width), 2 * (edge_y + min(width, 0)), _KERB), slabs, faces='xXZ')
 
 
-def _asphalt(along_x: bool, margin_m: float):
+def _asphalt(along_x: bool, margin_m: float) -> Paint:
     """Asphalt with stains, patches, drains and a dashed centre line clear of the crossings."""
     def paint(canvas: Canvas) -> None:
         rng, w, h = canvas.rng, canvas.width_m, canvas.height_m
@@ -159,7 +159,7 @@ def _car(builder: SceneBuilder, place: np.ndarray, yaw: float) -> None:
                 plain(scaled(color, 1.05), 0.06), yaw_rad=yaw)
 
 
-def _car_side(color):
+def _car_side(color: Color) -> Paint:
     def paint(canvas: Canvas) -> None:
         w, h = canvas.width_m, canvas.height_m
         canvas.fill(color)
@@ -179,7 +179,7 @@ def _car_side(color):
     return paint
 
 
-def _car_windows(color):
+def _car_windows(color: Color) -> Paint:
     def paint(canvas: Canvas) -> None:
         w, h = canvas.width_m, canvas.height_m
         canvas.fill(color)

@@ -4,7 +4,7 @@ A `Canvas` is one face of a world, in metres from its upper left corner. What is
 smoothed to the band limit at the end, so that bilinear sampling does not alias.
 """
 
-from typing import Tuple
+from typing import Callable, Tuple
 
 import cv2
 import numpy as np
@@ -109,3 +109,7 @@ class Canvas:
         smooth = cv2.GaussianBlur(self.image, (0, 0), _BAND_LIMIT_TEXELS,
                                   borderType=cv2.BORDER_REPLICATE)
         return np.clip(np.rint(smooth), 0, 255).astype(np.uint8)
+
+
+Paint = Callable[[Canvas], None]
+"""What covers a face: a function that paints a whole `Canvas`."""
