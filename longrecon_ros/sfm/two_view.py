@@ -88,7 +88,7 @@ def relative_pose(xy: np.ndarray, seen: np.ndarray, a: int, b: int, focal_px: fl
     p = np.column_stack([pa, np.ones(len(pa))])[inliers] @ R.T
     parallax = focal_px * np.median(
         np.linalg.norm(p[:, :2] / np.maximum(p[:, 2:], 1e-6) - pb[inliers], axis=1))
-    score = min(parallax / enough_px, 1.5) * min(1.0, n / 100) * n_front / n
+    score = min(parallax / enough_px, 1.5) * min(1.0, n / 200) * n_front / len(both)
     return Pair(a, b, R, t[:, 0], float(parallax), n, float(score))
 
 

@@ -13,6 +13,7 @@ from .triangulation import midpoints, world_rays
 from .two_view import Pair, starting_pairs
 
 _FIT_PX = 1.5
+_SAME_SHARE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,20 @@ class Problem:
     focal_px: float
     width_px: int
     focal_prior: Optional[FocalPrior] = None    # None: the focal length is exact
+
+
+@dataclass(frozen=True, slots=True)
+class _Effort:
+    """How far one adjustment is driven."""
+
+    n_iterations: int
+    tolerance: float            # relative decrease that ends it
+    point_share: float          # of SolverConfig.n_points
+
+
+_ROUGH = _Effort(3, 1e-2, 0.6)          # while frames are added: enough to keep them coming
+_SETTLE = _Effort(6, 1e-3, 1.0)
+_FINISH = _Effort(10, 1e-5, 1.0)
 
 
 @dataclass(slots=True, eq=False)
@@ -211,16 +226,16 @@ class _Grower:
             self.triangulate()
             since += 1
             if since >= adjust_every:
-                self.adjust(5)
+                self.adjust(_ROUGH)
                 since = 0
 
-    def adjust(self, iterations: int, use_focal: bool = False) -> None:
+    def adjust(self, effort: '_Effort', use_focal: bool = False) -> None:
         """Bundle-adjust posed frames and the points with most views; drop what does not fit."""
         s = self.scene
         frames = np.flatnonzero(self.posed)
         views = np.where(self.mapped, s.seen[frames].sum(axis=0), 0)
         usable = int((views >= 2).sum())
-        n = min(self.cfg.n_points, usable)
+        n = min(int(effort.point_share * self.cfg.n_points), usable)
         self.adjusted = np.zeros(len(views), bool)
         if n < 8 or len(frames) < 2:
             return
@@ -228,7 +243,7 @@ class _Grower:
         self.adjusted[columns] = True
         part = Scene(s.R[frames], s.t[frames], s.X[columns], s.xy[np.ix_(frames, columns)],
                      s.seen[np.ix_(frames, columns)], s.focal_px)
-        self._adjust_part(part, iterations, use_focal)
+        self._adjust_part(part, effort, use_focal)
         s.R[frames], s.t[frames], s.X[columns] = part.R, part.t, part.X
         error = part.errors_px()
         bad = part.seen & ~(error < self.cfg.drop_px)
@@ -236,14 +251,15 @@ class _Grower:
         few = s.seen[np.ix_(frames, columns)].sum(axis=0) < 2
         s.X[columns[few]] = np.nan
 
-    def _adjust_part(self, part: Scene, iterations: int, use_focal: bool) -> None:
+    def _adjust_part(self, part: Scene, effort: '_Effort', use_focal: bool) -> None:
         prior = self.problem.focal_prior if use_focal else None
         if prior is None:
-            adjust(part, iterations)
+            adjust(part, effort.n_iterations, tolerance=effort.tolerance)
             return
         s = self.scene
         so_far = np.log(s.focal_px / self.problem.focal_px)
-        result = adjust(part, iterations, FocalPrior(prior.mean - so_far, prior.information), 1e-6)
+        result = adjust(part, effort.n_iterations,
+                        FocalPrior(prior.mean - so_far, prior.information), effort.tolerance)
         s.xy = s.xy * (s.focal_px / part.focal_px)
         s.focal_px = part.focal_px
         self.focal_information = result.focal_information
@@ -263,11 +279,12 @@ class _Grower:
         self.triangulate(everything=True)
         s.X[self.adjusted] = kept[self.adjusted]
 
-    def finish(self, rounds: int = 2) -> Solution:
-        for i in range(rounds):
+    def finish(self) -> Solution:
+        """Adjust everything to the end and say how well it fits."""
+        for effort in (_SETTLE, _FINISH):
             self._restore()
             self.triangulate(everything=True)
-            self.adjust(10, use_focal=i + 1 == rounds)
+            self.adjust(effort, use_focal=effort is _FINISH)
         self._map_the_rest()
         s = self.scene
         error = s.errors_px()[self.posed][:, self.mapped]
@@ -282,7 +299,7 @@ def solve(problem: Problem, config: SolverConfig) -> Optional[Solution]:
     """Reconstruct one window on its own; None when no pair of frames gives a start.
 
     A start from the best pair can end in a poor optimum, which shows in the share of
-    observations that fit; then other pairs are tried, and the best end is taken.
+    observations that fit; then other pairs are tried until two agree, and the best end is taken.
     """
     pairs = starting_pairs(problem.xy, problem.seen, problem.focal_px,
                            config.enough_parallax * problem.width_px)
@@ -295,9 +312,10 @@ def solve(problem: Problem, config: SolverConfig) -> Optional[Solution]:
             continue
         tried.add(pair.a)
         n_starts += 1
+        agree = best is not None and abs(solution.fit_share - best.fit_share) < _SAME_SHARE
         if best is None or solution.fit_share > best.fit_share:
             best = solution
-        if best.fit_share > config.good_share:
+        if best.fit_share > config.good_share or agree:
             break
     return best
 
@@ -308,7 +326,7 @@ def _solve_from(pair: Pair, problem: Problem, config: SolverConfig) -> Optional[
         return None
     grower.between(pair)
     grower.triangulate()
-    grower.adjust(5)
+    grower.adjust(_ROUGH)
     F = len(problem.xy)
     grower.grow(range(pair.b + 1, F), +1, config.adjust_every)
     grower.grow(range(pair.a - 1, -1, -1), -1, config.adjust_every)
