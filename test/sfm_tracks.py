@@ -46,6 +46,14 @@ def travel(n: int, step=(0.0, 0.0, 0.0), turn_deg=(0.0, 0.0, 0.0)) -> np.ndarray
     return np.stack(poses)
 
 
+def chain(*parts: np.ndarray) -> np.ndarray:
+    """Return paths (n_i, 4, 4) one after another: each goes on where the one before ended."""
+    poses = parts[0]
+    for part in parts[1:]:
+        poses = np.concatenate([poses, poses[-1] @ part[1:]])
+    return poses
+
+
 FORWARD = dict(step=(0.0, 0.0, 0.3))
 SIDEWAYS = dict(step=(0.2, 0.02, 0.0))
 CURVE = dict(step=(0.05, 0.0, 0.25), turn_deg=(0.1, 2.0, 0.0))
