@@ -8,7 +8,8 @@ from rclpy.subscription import Subscription
 class GapCounter:
     """Calls ``take(message)`` for each message and ``lose(n)`` when n before it are missing.
 
-    Without numbers (Humble), `callback` is ``take`` itself and nothing is noticed.
+    What is missing before the first message goes unnoticed. Without numbers (Humble), `callback`
+    is ``take`` itself.
     """
 
     def __init__(self, take: Callable[[Any], None], lose: Callable[[int], None]):
