@@ -89,7 +89,8 @@ def _own(parts: Tuple[str, ...], target: List[str]) -> str:
         return 'nothing imports cli or ros'
     if unit == other:
         is_private = unit == 'backbones' and parts[-1] != '__init__'
-        return 'a backbone imports no other one' if is_private and target[1:2] != ['base'] else ''
+        is_shared = bool(target[1:]) and (target[1] == 'base' or target[1].startswith('_'))
+        return 'a backbone imports no other one' if is_private and not is_shared else ''
     if unit == 'nets':
         return 'nets import nothing of ours'
     if other == 'nets' and (unit != 'backbones' or parts[-1] in ('base', '__init__')):

@@ -24,10 +24,12 @@ from ..sfm.reconstruct import reconstruct, Reconstruction
 from ..sfm.session import FrameRecord, Session
 from ..sfm.tracks import Tracker, TrackerConfig
 from ..sfm.window import SolverConfig
-from ..types import Frame, FrameState, Landmarks, Prediction, Window
+from ..types import Frame, FrameState, Prediction, Window
+from ._sfm_bridge import landmarks_of, mend, outline
 from .base import Backbone, BackboneSpec
 
-_TRACK_SIGMA_PX = 0.5
+_DEPTH_SHARE = 0.6
+"""Depth maps are at most this much of the image's width: flow is no finer than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class SfmConfig:
     """Parameters of the ``sfm`` backbone; ``config/default.yaml`` explains them."""
 
     n_tracks: int = 400
-    patch_px: int = 15
+    patch_px: int = 19
     final_patch_px: int = 9
     n_points: int = 300
     n_memory: int = 6
@@ -90,6 +92,9 @@ class SfmBackbone(Backbone):
             self._track(session, frame)
         frame_ids = session.memory + window_ids
         result = reconstruct(session, frame_ids, self._solver)
+        if session.outline is not None:
+            result = mend(session, session.outline, frame_ids, result, self._solver)
+        session.outline = outline(frame_ids, result, session.focal_px())
         for i, T, state_i in zip(frame_ids, result.T_gauge_camera, result.states):
             session.records[i].T_gauge_camera = None if state_i == FrameState.LOST else T
         session.points = result.points
@@ -112,7 +117,7 @@ class SfmBackbone(Backbone):
 
     def _small_size(self, session: Session) -> Tuple[int, int]:
         w, h = session.size
-        width = min(self._config.depth_width_px, w)
+        width = min(self._config.depth_width_px, round(_DEPTH_SHARE * w))
         return width, max(1, round(h * width / w))
 
     def _predict(self, session: Session, window: Window, frame_ids: List[int],
@@ -135,12 +140,10 @@ class SfmBackbone(Backbone):
             for k, (d, c) in pool.map(densify, jobs):
                 depth[k - offset], confidence[k - offset] = d, c
         rgb = np.stack([session.records[i].rgb for i in frame_ids[offset:]])
-        points = result.points
-        sigma = _TRACK_SIGMA_PX / (session.focal_px() * np.maximum(points.parallax, 1e-6))
         return Prediction(window.frame_ids, result.T_gauge_camera[offset:],
                           _rays(K, size) * depth[..., None], confidence, rgb,
                           np.broadcast_to(K, (n, 3, 3)), result.states[offset:],
-                          Landmarks(points.ids, points.X, sigma))
+                          landmarks_of(result.points, session.focal_px()))
 
     def _depth_map(self, views, posed, k, result):
         view = views[k]

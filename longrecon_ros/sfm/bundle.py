@@ -14,6 +14,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from ..geometry.se3 import so3_exp
+from .triangulation import invert_symmetric
 
 HUBER_PX = 1.0
 _MIN_DEPTH = 1e-6
@@ -157,7 +158,7 @@ class _System:
         V = self.V.copy()
         for k in (0, 3, 5):
             V[k] = V[k] * (1 + lam) + 1e-9
-        Vi = _invert_symmetric(V)
+        Vi, _ = invert_symmetric(V)
         free = self.E[:, :, 6:]
         Y = Vi @ free
         n = free.shape[2]
@@ -185,16 +186,6 @@ class _System:
         d = -cho_solve(cho_factor(S, lower=True, check_finite=False), g, check_finite=False)
         points = -(Vi @ (gp + (free @ d)[:, :, None]))[:, :, 0]
         return np.concatenate([np.zeros(6), d[:-1]]).reshape(-1, 6), points, float(d[-1])
-
-
-def _invert_symmetric(V):
-    """Invert P symmetric 3x3 matrices packed as (6, P) -> (P, 3, 3), by cofactors."""
-    a, b, c, d, e, f = V
-    A, B, C = d * f - e * e, c * e - b * f, b * e - c * d
-    det = a * A + b * B + c * C
-    D, E, F = a * f - c * c, b * c - a * e, a * d - b * b
-    inverse = np.stack([A, B, C, B, D, E, C, E, F]) / np.where(det > 0, det, np.inf)
-    return inverse.T.reshape(-1, 3, 3)
 
 
 @dataclass(slots=True, eq=False)

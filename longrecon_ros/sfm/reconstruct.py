@@ -46,6 +46,20 @@ def reconstruct(session: Session, frame_ids: Sequence[int], config: SolverConfig
     return _from_solution(solution, ids)
 
 
+def solve_alone(session: Session, frame_ids: Sequence[int], config: SolverConfig
+                ) -> Optional[Reconstruction]:
+    """Reconstruct frames of the session by themselves, in a gauge of their own; None if not good.
+
+    The session learns nothing from it.
+    """
+    ids, xy, seen = session.grid(frame_ids)
+    problem = Problem(xy, seen, session.focal_px(), session.size[0])
+    if len(ids) < _MIN_TRACKS:
+        return None
+    solution = solve(problem, config)
+    return _from_solution(solution, ids) if solution is not None and _is_good(solution) else None
+
+
 def _solve(problem: Problem, guess, config: SolverConfig) -> Optional[Solution]:
     """Solve anew; where that is not good, go on from the guess, and take the better of the two.
 

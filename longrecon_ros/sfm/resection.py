@@ -34,7 +34,7 @@ def refine_pose(R: np.ndarray, t: np.ndarray, X: np.ndarray, xy: np.ndarray, foc
         step = -np.linalg.solve(H, g)
         dR = so3_exp(step[:3])
         R, t = dR @ R, dR @ t + step[3:]
-        if np.abs(step).max() < 1e-5:
+        if np.abs(step).max() < 1e-4:
             break
     return R, t, _project(R, t, X, xy, focal_px)[1]
 

@@ -11,6 +11,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ..geometry import se3
+from ..types import Prediction
 from .bundle import FocalPrior
 from .tracks import Observations, Tracker
 from .window import Guess, Solution
@@ -48,7 +49,9 @@ class Session:
     focal_information: float = 0.0
     records: Dict[int, FrameRecord] = field(default_factory=dict)
     memory: List[int] = field(default_factory=list)     # frame ids, ascending
+    last_ids: List[int] = field(default_factory=list)   # frames of the last window
     points: Points = field(default_factory=Points)
+    outline: Optional[Prediction] = None            # of the last window
 
     def focal_prior(self) -> Optional[FocalPrior]:
         """The belief as a prior for the next window; None when the focal length is exact."""
@@ -82,15 +85,16 @@ class Session:
         """Prepare for a window: choose the memory among the frames it leaves behind.
 
         Candidates share enough tracks with the newest frame so far; of these the ones furthest
-        from it and from each other are kept, because they hold the baseline. All other frames
-        that are not in the window are forgotten.
+        from it and from each other are kept, because they hold the baseline. Frames of the last
+        window stay, too, until the next call; all others are forgotten.
         """
         inside = set(window_ids)
+        usable = {*self.memory, *self.last_ids}
         shared = [i for i in self.records if i in inside]
         chosen = []
         if shared:
             newest = max(shared)
-            candidates = [i for i in sorted(self.records) if i not in inside
+            candidates = [i for i in sorted(self.records) if i in usable - inside
                           and self._n_common(i, newest) >= MIN_SHARED_TRACKS]
             anchors = [newest]
             while candidates and len(chosen) < n_memory:
@@ -99,7 +103,9 @@ class Session:
                 chosen.append(best)
                 anchors.append(best)
         self.memory = sorted(chosen)
-        self.records = {i: r for i, r in self.records.items() if i in inside or i in chosen}
+        keep = {*inside, *chosen, *self.last_ids}
+        self.records = {i: r for i, r in self.records.items() if i in keep}
+        self.last_ids = list(window_ids)
 
     def _n_common(self, i: int, j: int) -> int:
         a, b = self.records[i].seen.ids, self.records[j].seen.ids

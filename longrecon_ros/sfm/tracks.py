@@ -21,7 +21,7 @@ class TrackerConfig:
     n_tracks: int = 400
     quality: float = 0.0007
     """Weakest corner kept, relative to the strongest (low: dim indoor scenes starve otherwise)."""
-    patch_px: int = 15
+    patch_px: int = 19
     """Side of the patch that captures the motion, odd."""
     final_patch_px: int = 9
     """Side of the patch of a last step at full resolution, odd; 0: none. A small patch lags less
@@ -90,7 +90,7 @@ class Tracker:
         cfg = self._config
         h, w = gray.shape
         coarse = dict(winSize=(cfg.patch_px, cfg.patch_px), maxLevel=cfg.levels,
-                      criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 25, 0.01),
+                      criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 0.02),
                       flags=cv2.OPTFLOW_USE_INITIAL_FLOW, minEigThreshold=1e-4)
         fine = dict(coarse, winSize=(cfg.final_patch_px, cfg.final_patch_px), maxLevel=0)
         uv, ok, _ = cv2.calcOpticalFlowPyrLK(self._gray, gray, self._uv,
@@ -139,7 +139,7 @@ def _epipolar_inliers(uv_a: np.ndarray, uv_b: np.ndarray, threshold_px: float) -
     if len(uv_a) < 15:
         return everyone
     try:
-        _, mask = cv2.findFundamentalMat(uv_a, uv_b, cv2.USAC_MAGSAC, threshold_px, 0.99, 300)
+        _, mask = cv2.findFundamentalMat(uv_a, uv_b, cv2.USAC_MAGSAC, threshold_px, 0.99, 150)
     except cv2.error as error:      # seen on static and degenerate pairs: "empty model" assertion
         log.debug('fundamental matrix of a degenerate pair: %s', error)
         return everyone

@@ -19,16 +19,32 @@ def midpoints(rays: np.ndarray, centers: np.ndarray, seen: np.ndarray
     views). ``rays`` (F, P, 3) unit, ``centers`` (F, 3), ``seen`` (F, P). Returns X (P, 3) and
     twice the largest angle to the mean ray (P,) in radians; X is nan where it is undetermined.
     """
-    w = seen[..., None].astype(np.float64)
-    d = rays * w
-    A = seen.sum(axis=0)[:, None, None] * np.eye(3) - np.einsum('fpi,fpj->pij', d, d)
+    d = rays * seen[..., None]
+    count = seen.sum(axis=0)
+    dx, dy, dz = d[..., 0], d[..., 1], d[..., 2]
     along = np.einsum('fpi,fi->fp', d, centers)
-    b = np.einsum('fp,fi->pi', w[..., 0], centers) - np.einsum('fpi,fp->pi', d, along)
+    A = np.stack([count - (dx * dx).sum(0), -(dx * dy).sum(0), -(dx * dz).sum(0),
+                  count - (dy * dy).sum(0), -(dy * dz).sum(0), count - (dz * dz).sum(0)])
+    b = seen.T.astype(np.float64) @ centers - np.stack(
+        [(k * along).sum(0) for k in (dx, dy, dz)], axis=1)
+    inverse, det = invert_symmetric(A)
+    X = (inverse @ b[:, :, None])[:, :, 0]
+    X[det < 1e-10] = np.nan
     mean = d.sum(axis=0)
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
-    cosine = np.where(seen, np.einsum('fpi,pi->fp', d, mean), 1.0)
-    parallax = 2 * np.arccos(np.clip(cosine.min(axis=0), -1.0, 1.0))
-    solvable = np.linalg.det(A) > 1e-10
-    X = np.full((len(A), 3), np.nan)
-    X[solvable] = np.linalg.solve(A[solvable], b[solvable, :, None])[:, :, 0]
-    return X, parallax
+    cosine = np.where(seen, dx * mean[:, 0] + dy * mean[:, 1] + dz * mean[:, 2], 1.0)
+    return X, 2 * np.arccos(np.clip(cosine.min(axis=0), -1.0, 1.0))
+
+
+def invert_symmetric(V: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Inverses (P, 3, 3) and determinants (P,) of symmetric matrices, by cofactors.
+
+    ``V`` (6, P) holds the entries 00, 01, 02, 11, 12, 22. The inverse of a matrix whose
+    determinant is not positive is 0.
+    """
+    a, b, c, d, e, f = V
+    A, B, C = d * f - e * e, c * e - b * f, b * e - c * d
+    det = a * A + b * B + c * C
+    D, E, F = a * f - c * c, b * c - a * e, a * d - b * b
+    inverse = np.stack([A, B, C, B, D, E, C, E, F]) / np.where(det > 0, det, np.inf)
+    return inverse.T.reshape(-1, 3, 3), det
