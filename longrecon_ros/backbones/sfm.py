@@ -16,10 +16,9 @@ from typing import List, Tuple
 import cv2
 import numpy as np
 
-from ..errors import InputError
 from ..geometry import se3
 from ..geometry.camera import pixel_grid, resize_K, unproject
-from ..sfm import dense
+from ..sfm import dense, self_calibration
 from ..sfm.reconstruct import reconstruct, Reconstruction
 from ..sfm.session import FrameRecord, Session
 from ..sfm.tracks import Tracker, TrackerConfig
@@ -102,11 +101,10 @@ class SfmBackbone(Backbone):
         return session, prediction
 
     def _begin(self, session: Session, frame: Frame) -> None:
-        if frame.K is None:
-            raise InputError('sfm: no calibration; give CameraInfo or calib.json')
         session.size = frame.size
-        session.K = frame.K
-        sigma = self._config.focal_sigma
+        session.is_calibrated = frame.K is not None
+        session.K = frame.K if session.is_calibrated else self_calibration.usual_K(frame.size)
+        sigma = self._config.focal_sigma if session.is_calibrated else self_calibration.SIGMA
         session.focal_information = 1.0 / sigma ** 2 if sigma else float('inf')
 
     def _track(self, session: Session, frame: Frame) -> None:

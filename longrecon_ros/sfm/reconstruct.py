@@ -10,6 +10,7 @@ import numpy as np
 
 from ..geometry import se3
 from ..types import FrameState
+from . import self_calibration
 from .motion import has_parallax, STILL_PX, turn_on_the_spot
 from .session import Points, Session
 from .triangulation import midpoints, world_rays
@@ -39,7 +40,10 @@ def reconstruct(session: Session, frame_ids: Sequence[int], config: SolverConfig
         return _lost(known)
     if not has_parallax(xy, seen, problem.focal_px, config.enough_parallax * problem.width_px):
         return _without_parallax(session, frame_ids, problem, ids, known)
-    solution = _solve(problem, session.guess(frame_ids, ids), config)
+    if self_calibration.is_wanted(session):
+        solution = self_calibration.search(session, frame_ids, config)
+    else:
+        solution = _solve(problem, session.guess(frame_ids, ids), config)
     if solution is None:
         return _lost(known)
     session.learn_focal(solution)

@@ -47,17 +47,22 @@ class Session:
     size: Tuple[int, int] = (0, 0)                  # (width, height) px
     log_focal: float = 0.0                          # belief: ln of the true over the given focal
     focal_information: float = 0.0
+    is_calibrated: bool = True                      # False: K is a guess of ours
+    n_searches: int = 0                             # windows searched for a focal length
     records: Dict[int, FrameRecord] = field(default_factory=dict)
     memory: List[int] = field(default_factory=list)     # frame ids, ascending
     last_ids: List[int] = field(default_factory=list)   # frames of the last window
     points: Points = field(default_factory=Points)
     outline: Optional[Prediction] = None            # of the last window
 
-    def focal_prior(self) -> Optional[FocalPrior]:
-        """The belief as a prior for the next window; None when the focal length is exact."""
+    def focal_prior(self, off: float = 0.0) -> Optional[FocalPrior]:
+        """The belief as a prior for the next window; None when the focal length is exact.
+
+        ``off`` is how far ln focal has been moved away from the belief for a trial.
+        """
         if not np.isfinite(self.focal_information):
             return None
-        return FocalPrior(0.0, self.focal_information)
+        return FocalPrior(-off, self.focal_information)
 
     def believed_K(self) -> np.ndarray:
         """Intrinsics (3, 3) px of the tracked image with the focal length now believed in."""
