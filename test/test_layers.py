@@ -32,7 +32,8 @@ LAYERS = {'__init__': 0, 'types': 0, 'errors': 0, 'geometry': 0,
 CORE = {'numpy', 'scipy', 'cv2', 'yaml'}
 ROS = {'rclpy', 'rosbag2_py', 'rosidl_runtime_py', 'cv_bridge', 'sensor_msgs_py', 'tf2_ros',
        'tf2_py', 'tf_transformations', 'ament_index_python', 'launch', 'launch_ros',
-       'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'nav_msgs', 'rosgraph_msgs',
+       'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'nav_msgs', 'rcl_interfaces',
+       'rosgraph_msgs',
        'sensor_msgs', 'std_msgs', 'std_srvs', 'tf2_msgs', 'visualization_msgs'}
 
 

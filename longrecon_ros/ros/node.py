@@ -75,18 +75,17 @@ class SlamNode:
                                    f'{self._camera.topic}')
 
     def finish(self, executor: SingleThreadedExecutor) -> None:
-        """Process and publish what waits for its window, then end the worker."""
+        """Process and publish what waits for its window."""
         if self._config.queue_policy == 'latest':
             self._worker.clear()
         flushed = self._ask('flush')
         while not flushed.done():
             executor.spin_once(timeout_sec=_WAKE_S)
         self._sink.write_path()
-        self._worker.close()
 
     def close(self) -> None:
         """Release the node's resources."""
-        self._worker.close(timeout_s=0.0)
+        self._worker.close()
         self.ros.destroy_node()
 
     def _take_image(self, message: Any, calibration: Optional[Calibration]) -> None:
@@ -184,9 +183,8 @@ def _run() -> int:
     signals: List[int] = []
 
     def on_signal(number: int, _: Any) -> None:
-        if signals:
-            raise KeyboardInterrupt         # the second one does not wait for the last window
         signals.append(number)
+        signal.signal(number, signal.SIG_DFL)       # a second one does not wait
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
@@ -196,8 +194,6 @@ def _run() -> int:
         while not signals:
             executor.spin_once(timeout_sec=_WAKE_S)
         node.finish(executor)
-    except KeyboardInterrupt:
-        return 130
     finally:
         node.close()
     return 0

@@ -1,9 +1,11 @@
 """The only thread beside the executor's: runs the pipeline, in the order in which things came."""
 
-from collections import deque
+from collections import deque, OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 import threading
-from typing import Any, Callable, Deque, List, Literal, Optional, Tuple
+from typing import Any, Callable, Deque, List, Literal, Optional
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,43 +32,48 @@ class Worker:
 
     def __init__(self, make_handler: Callable[[], Any], notify: Callable[[], None],
                  capacity: int, policy: Literal['latest', 'keep_all']):
-        self._make_handler, self._notify = make_handler, notify
-        self._capacity, self._policy = capacity, policy
-        self._jobs: Deque[Tuple[int, str, tuple]] = deque()
-        self._n_items = 0                       # jobs with ticket 0
+        self._notify, self._capacity, self._policy = notify, capacity, policy
+        self._handler: Any = None
+        self._items: 'OrderedDict[int, tuple]' = OrderedDict()      # by number, not begun yet
         self._outcomes: Deque[Outcome] = deque()
         self._changed = threading.Condition()
         self._is_closing = False
-        self._n_tickets = 0
+        self._n_tickets = self._n_items = 0
         self.n_dropped = 0
-        self._thread = threading.Thread(target=self._run, name='pipeline', daemon=True)
-        self._thread.start()
+        self._pool = ThreadPoolExecutor(1, 'pipeline')
+        self._pool.submit(self._make, make_handler).add_done_callback(self._finish_making)
 
     @property
     def n_waiting(self) -> int:
         """Items in the queue."""
-        return self._n_items
+        return len(self._items)
 
     def offer(self, *item) -> None:
         """Queue one item for ``take(*item)``."""
         with self._changed:
             if self._policy == 'keep_all':
-                self._changed.wait_for(lambda: self._n_items < self._capacity or self._is_closing)
-            elif self._n_items >= self._capacity:
+                self._changed.wait_for(
+                    lambda: len(self._items) < self._capacity or self._is_closing)
+            elif len(self._items) >= self._capacity:
                 self._drop_oldest()
-            self._add(0, 'take', item)
+            if self._is_closing:
+                return
+            self._n_items += 1
+            self._items[self._n_items] = item
+            # by its number: a dropped item must not be kept by the pool
+            self._submit(0, self._take, self._n_items)
 
     def call(self, method: str, *args) -> int:
         """Have a method called after what is queued; return the ticket of its outcome."""
         with self._changed:
             self._n_tickets += 1
-            self._add(self._n_tickets, method, args)
+            self._submit(self._n_tickets, self._call, method, args)
             return self._n_tickets
 
     def clear(self) -> None:
-        """Forget the items in the queue."""
+        """Drop the items in the queue."""
         with self._changed:
-            while self._n_items:
+            while self._items:
                 self._drop_oldest()
 
     def outcomes(self) -> List[Outcome]:
@@ -76,48 +83,49 @@ class Worker:
             self._outcomes.clear()
             return found
 
-    def close(self, timeout_s: Optional[float] = None) -> bool:
-        """End the thread after the call it is in, without the queue; say whether it has ended."""
+    def close(self) -> None:
+        """End the thread after the call it is in, without the queue."""
         with self._changed:
             self._is_closing = True
+            self._items.clear()
             self._changed.notify_all()
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def _add(self, ticket: int, method: str, args: tuple) -> None:
-        if self._is_closing:
-            return
-        self._jobs.append((ticket, method, args))
-        self._n_items += ticket == 0
-        self._changed.notify_all()
+        self._pool.shutdown(cancel_futures=True)
 
     def _drop_oldest(self) -> None:
-        oldest = next(i for i, (ticket, _, _) in enumerate(self._jobs) if ticket == 0)
-        del self._jobs[oldest]
-        self._n_items -= 1
+        self._items.popitem(last=False)
         self.n_dropped += 1
 
-    def _run(self) -> None:
-        try:
-            handler = self._make_handler()
-        except BaseException as error:  # noqa: BLE001, raised again where outcomes are read
-            self._finish(Outcome(0, None, error))
-            return
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._is_closing)
-                if self._is_closing:
-                    return
-                ticket, method, args = self._jobs.popleft()
-                self._n_items -= ticket == 0
-                self._changed.notify_all()
-            try:
-                outcome = Outcome(ticket, getattr(handler, method)(*args))
-            except BaseException as error:  # noqa: BLE001, raised again where outcomes are read
-                outcome = Outcome(ticket, None, error)
-            self._finish(outcome)
+    def _submit(self, ticket: int, job: Callable, *args) -> None:
+        self._pool.submit(job, *args).add_done_callback(partial(self._finish, ticket))
 
-    def _finish(self, outcome: Outcome) -> None:
+    def _make(self, make_handler: Callable[[], Any]) -> None:
+        self._handler = make_handler()
+
+    def _take(self, number: int) -> Any:
+        with self._changed:
+            item = self._items.pop(number, None)
+            self._changed.notify_all()
+        return _NOTHING if item is None else self._call('take', item)
+
+    def _call(self, method: str, args: tuple) -> Any:
+        return _NOTHING if self._handler is None else getattr(self._handler, method)(*args)
+
+    def _finish_making(self, future: Future) -> None:
+        if not future.cancelled() and future.exception() is not None:
+            self._tell(Outcome(0, None, future.exception()))
+
+    def _finish(self, ticket: int, future: Future) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        value = None if error else future.result()
+        if value is not _NOTHING:
+            self._tell(Outcome(ticket, value, error))
+
+    def _tell(self, outcome: Outcome) -> None:
         with self._changed:
             self._outcomes.append(outcome)
         self._notify()
+
+
+_NOTHING = object()     # in place of a value: there was nothing to do

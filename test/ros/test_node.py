@@ -104,7 +104,7 @@ def test_the_path_has_all_poses_in_map(ran):
     path = ran.paths[-1]
     assert path.header.frame_id == 'map'
     first, last = path.poses[0].pose.position, path.poses[-1].pose.position
-    assert (first.x, first.y, first.z) == (0, 0, 0)
+    assert (first.x, first.y, first.z) == pytest.approx((0, 0, 0), abs=1e-9)
     assert last.x == pytest.approx(ran.odometry[-1].pose.pose.position.x, rel=0.05)
 
 

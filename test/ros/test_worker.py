@@ -65,7 +65,7 @@ def test_latest_drops_the_oldest_waiting_item_and_counts(gate):
     assert (worker.n_waiting, worker.n_dropped) == (3, 5)
     gate.set()
     assert [outcome.value for outcome in collect(worker, told, 4)] == [0, 6, 7, 8]
-    assert worker.close(10)
+    worker.close()
 
 
 def test_keep_all_makes_the_sender_wait_and_loses_nothing(gate):
@@ -77,7 +77,8 @@ def test_keep_all_makes_the_sender_wait_and_loses_nothing(gate):
     gate.set()
     assert [outcome.value for outcome in collect(worker, told, 20)] == list(range(20))
     sender.join(10)
-    assert worker.n_dropped == 0 and worker.close(10)
+    assert worker.n_dropped == 0
+    worker.close()
 
 
 def test_calls_keep_their_place_among_the_items_and_are_never_dropped(gate):
@@ -92,7 +93,7 @@ def test_calls_keep_their_place_among_the_items_and_are_never_dropped(gate):
     outcomes = collect(worker, told, 5)
     assert [outcome.value for outcome in outcomes] == [0, 'flushed', 3, 4, 5]
     assert outcomes[1].ticket == ticket > 0 and outcomes[0].ticket == 0
-    assert worker.close(10)
+    worker.close()
 
 
 def test_an_exception_is_an_outcome_and_the_worker_goes_on(gate):
@@ -103,7 +104,7 @@ def test_an_exception_is_an_outcome_and_the_worker_goes_on(gate):
     failed, fine = collect(worker, told, 2)
     assert isinstance(failed.error, ValueError) and str(failed.error) == 'bad -1'
     assert (fine.value, fine.error) == (2, None)
-    assert worker.close(10)
+    worker.close()
 
 
 def test_a_handler_that_cannot_be_made_is_the_only_outcome():
@@ -113,7 +114,10 @@ def test_a_handler_that_cannot_be_made_is_the_only_outcome():
     told = threading.Event()
     worker = Worker(make_handler, told.set, 3, 'latest')
     outcome, = collect(worker, told, 1)
-    assert str(outcome.error) == 'no weights' and worker.close(10)
+    assert str(outcome.error) == 'no weights'
+    worker.call('flush')
+    worker.close()
+    assert worker.outcomes() == []
 
 
 def test_clear_forgets_items_and_keeps_calls(gate):
@@ -125,7 +129,7 @@ def test_clear_forgets_items_and_keeps_calls(gate):
     worker.clear()
     gate.set()
     assert [outcome.value for outcome in collect(worker, told, 2)] == [0, 'flushed']
-    assert worker.close(10)
+    worker.close()
 
 
 def test_close_wakes_a_sender_and_leaves_the_queue(gate):
@@ -135,8 +139,10 @@ def test_close_wakes_a_sender_and_leaves_the_queue(gate):
     sender = threading.Thread(target=lambda: [worker.offer(item) for item in range(1, 5)])
     sender.start()
     wait_for(lambda: worker.n_waiting == 1)
-    assert not worker.close(0.01), 'the call it is in is not broken off'
-    gate.set()
-    assert worker.close(10)
+    closer = threading.Thread(target=worker.close)
+    closer.start()
     sender.join(10)
-    assert not sender.is_alive()
+    assert not sender.is_alive() and closer.is_alive(), 'the call it is in is not broken off'
+    gate.set()
+    closer.join(10)
+    assert not closer.is_alive() and worker.n_waiting == 0
