@@ -14,6 +14,11 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 
+_DOUBTFUL_SURVIVAL = 0.6
+"""Where fewer points than this share come home, those that do must look alike, too."""
+_ALIKE = 0.5
+
+
 @dataclass(frozen=True, slots=True)
 class TrackerConfig:
     """How points are found and followed; lengths in px of the tracked image."""
@@ -81,6 +86,9 @@ class Tracker:
                 again, uv_again = self._klt(gray, start)
                 if again.sum() > keep.sum():
                     keep, uv = again, uv_again
+        if keep.mean() < _DOUBTFUL_SURVIVAL:
+            found = np.flatnonzero(keep)
+            keep[found[~_alike(self._gray, self._uv[found], gray, uv[found])]] = False
         found = np.flatnonzero(keep)
         keep[found[~_epipolar_inliers(self._uv[found], uv[found], self._config.epipolar_px)]] = False
         return keep, uv
@@ -131,6 +139,24 @@ def _nearby_flow(uv: np.ndarray, flow: np.ndarray, fresh: np.ndarray) -> np.ndar
     distance = ((fresh[:, None] - uv[None]) ** 2).sum(axis=2)
     nearest = np.argpartition(distance, 4, axis=1)[:, :5]
     return np.median(flow[nearest], axis=1)
+
+
+def _alike(gray_a: np.ndarray, uv_a: np.ndarray, gray_b: np.ndarray, uv_b: np.ndarray
+           ) -> np.ndarray:
+    """Return (n,) bool: whose patches look alike, whatever the exposure.
+
+    Corners of mere sensor noise are followed, too, by chance; their patches do not correlate.
+    """
+    side = np.arange(-4, 5, dtype=np.float32)
+    offset = np.stack(np.meshgrid(side, side), axis=-1).reshape(1, -1, 2)
+    patches = []
+    for gray, uv in ((gray_a, uv_a), (gray_b, uv_b)):
+        at = uv[:, None] + offset
+        patch = cv2.remap(gray, at[..., 0], at[..., 1], cv2.INTER_LINEAR).astype(np.float32)
+        patches.append(patch - patch.mean(axis=1, keepdims=True))
+    a, b = patches
+    norm = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    return (a * b).sum(axis=1) > _ALIKE * norm
 
 
 def _epipolar_inliers(uv_a: np.ndarray, uv_b: np.ndarray, threshold_px: float) -> np.ndarray:
