@@ -1,5 +1,6 @@
 """The SLAM node in a process of its own, for replays and tests."""
 
+import ctypes
 from pathlib import Path
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import yaml
 from ..errors import LongreconError
 
 _END_S = 60.0       # for the last window after SIGINT
+_PR_SET_PDEATHSIG = 1
 
 
 class NodeProcess:
@@ -30,8 +32,9 @@ class NodeProcess:
             command += ['-r', f'{name}:={target}']
         with self.log.open('wb') as log:
             # its own session: Ctrl-C is for us to pass on
-            self._process = subprocess.Popen([*command, *arguments], stdin=subprocess.DEVNULL,
-                                             stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, preexec_fn=_die_with_parent)
 
     def __enter__(self) -> 'NodeProcess':
         return self
@@ -72,3 +75,9 @@ class NodeProcess:
         lines = self.log.read_text(errors='replace').split('\n')
         last = next((line for line in reversed(lines) if line.strip()), 'it said nothing')
         return last.removeprefix('slam_node: ')
+
+
+def _die_with_parent() -> None:
+    """Have Linux kill this process when its parent is gone, even if that was killed itself."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -2,6 +2,11 @@
 
 import json
 import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -83,3 +88,31 @@ def test_topics_are_found_and_stamps_are_filled_in(bag):
     filled = bag_player._with_stamp(empty, 3 * 10**9 + 4)
     assert filled[4:12] == (3).to_bytes(4, 'little') + (4).to_bytes(4, 'little')
     assert filled[12:] == b'rest' and len(filled) == len(empty)
+
+
+@pytest.mark.parametrize('number, code', [
+    (signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)])
+def test_an_interrupted_replay_leaves_neither_files_nor_a_node(bag, tmp_path, number, code):
+    out = tmp_path / 'out'
+    process = subprocess.Popen([sys.executable, '-m', 'longrecon_ros.cli.main', 'replay', str(bag),
+                                '--out', str(out), '--rate', '0.1'], stderr=subprocess.PIPE)
+    child = wait_for(lambda: children(process.pid))[0]
+    time.sleep(1.0)
+    process.send_signal(number)
+    assert process.wait(20) == code
+    wait_for(lambda: not Path(f'/proc/{child}').exists())
+    assert not out.exists()
+
+
+def children(pid):
+    """Return the ids of the processes that a process has started."""
+    return Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
+
+
+def wait_for(condition):
+    """Wait until a condition gives something true, and return that."""
+    end = time.monotonic() + 20
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
