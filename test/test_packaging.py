@@ -1,4 +1,4 @@
-"""The package's metadata agree with each other, it installs and builds, and set-up says no well."""
+"""The package's metadata agree, it installs and builds, and the set-up refuses clearly."""
 
 import ast
 import configparser
@@ -48,7 +48,8 @@ def setup_keywords():
 def test_the_version_is_the_same_everywhere():
     from longrecon_ros import __version__
     manifest = ElementTree.parse(ROOT / 'package.xml').getroot()
-    changes = re.findall(r'^(\d+\.\d+\.\d+) \(', (ROOT / 'CHANGELOG.rst').read_text(), re.MULTILINE)
+    changes = re.findall(r'^(\d+\.\d+\.\d+) \(', (ROOT / 'CHANGELOG.rst').read_text(),
+                         re.MULTILINE)
     assert manifest.findtext('version') == __version__
     assert ast.literal_eval(setup_keywords()['version']) == __version__
     assert changes[0] == __version__
@@ -88,10 +89,9 @@ def test_every_requirement_is_pinned():
     for extra in config['options.extras_require'].values():
         lines += extra.split('\n')
     wanted = {re.split(r'[\[<>=]', line)[0].lower() for line in lines if line}
-    pins = [line.split('==')[0].lower() for line in (ROOT / 'constraints.txt').read_text().split('\n')
-            if '==' in line]
-    assert wanted <= set(pins)
-    assert {'pip', 'setuptools'} <= set(pins)
+    pins = {line.split('==')[0].lower()
+            for line in (ROOT / 'constraints.txt').read_text().split('\n') if '==' in line}
+    assert wanted | {'pip', 'setuptools'} <= pins
 
 
 def test_a_wheel_carries_share_files_and_ros2_run_scripts(source_copy, tmp_path):
@@ -148,6 +148,15 @@ def test_a_sourced_ros_that_cannot_be_imported_is_told(setup_env, monkeypatch):
     monkeypatch.setattr(setup_env, 'succeeds', lambda python, code: False)
     with pytest.raises(setup_env.SetupError, match='ROS humble is sourced'):
         setup_env.sourced_ros()
+
+
+def test_two_kinds_of_ros_are_not_mixed(setup_env, monkeypatch, tmp_path):
+    monkeypatch.setattr(setup_env, 'STAMP', tmp_path / 'stamp.json')
+    setup_env.check_kind('jazzy')
+    setup_env.STAMP.write_text('{"level": "test", "ros": "", "fingerprint": "x"}')
+    setup_env.check_kind('')
+    with pytest.raises(setup_env.SetupError, match='made without a ROS .* is with ROS jazzy'):
+        setup_env.check_kind('jazzy')
 
 
 def test_a_stamp_counts_for_its_level_and_inputs_only(setup_env, monkeypatch, tmp_path):

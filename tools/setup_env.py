@@ -64,7 +64,8 @@ def run(*command):
 
 def succeeds(python, code):
     """Say whether an interpreter exists and runs a snippet without an error."""
-    return Path(python).exists() and subprocess.call([str(python), '-c', code], env=clean_environment(), stdin=subprocess.DEVNULL,
+    return Path(python).exists() and subprocess.call(
+        [str(python), '-c', code], env=clean_environment(), stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
 
 
@@ -81,7 +82,8 @@ def sourced_ros():
     distro = os.environ.get('ROS_DISTRO', '')
     if distro and not succeeds(sys.executable, 'import rclpy, tf2_msgs.msg'):
         raise SetupError(f'ROS {distro} is sourced, but {sys.executable} cannot import its rclpy: '
-                         'use its Python (`make PYTHON=/usr/bin/python3 ...`) or a shell without ROS')
+                         'use its Python (`make PYTHON=/usr/bin/python3 ...`), or a shell without '
+                         'ROS')
     return distro
 
 
@@ -104,8 +106,8 @@ def check_system(ros):
     if missing:
         raise SetupError('missing on this system: sudo apt install ' + ' '.join(missing))
     if not ros and platform.machine() != 'x86_64':
-        raise SetupError(f'ROS 2 has no wheels for {platform.machine()}: install ROS 2, source its '
-                         'setup.bash and repeat')
+        raise SetupError(f'ROS 2 has no wheels for {platform.machine()}: install ROS 2, source '
+                         'its setup.bash and repeat')
 
 
 def fingerprint(ros):
@@ -141,14 +143,18 @@ def only_one():
         yield
 
 
+def check_kind(ros):
+    """Refuse to mix the ROS of the environment with another one."""
+    made_with = read_stamp().get('ros', ros)
+    if made_with != ros:
+        kinds = [f'with ROS {name}' if name else 'without a ROS installation'
+                 for name in (made_with, ros)]
+        raise SetupError(f'.venv was made {kinds[0]} and this shell is {kinds[1]}: `make '
+                         'clean-venv` first, or use the other shell')
+
+
 def make_venv(ros):
     """Make the virtual environment, or keep the one that works."""
-    stamp = read_stamp()
-    if stamp.get('ros', ros) != ros:
-        kinds = [f'with ROS {name}' if name else 'without a ROS installation'
-                 for name in (stamp['ros'], ros)]
-        raise SetupError(f'.venv was made {kinds[0]} and this shell is {kinds[1]}: `make clean-venv` '
-                         'first, or use the other shell')
     if not succeeds(PYTHON, 'import pip'):
         options = ['--system-site-packages'] if ros else []
         run(sys.executable, '-m', 'venv', '--clear', *options, VENV)
@@ -183,8 +189,9 @@ def install(level, ros):
     run(*pip, '--no-deps', '--editable', ROOT)
     missing = [requirement for requirement in requirements(extras) if absent(requirement)]
     if missing:
-        have = subprocess.check_output([str(PYTHON), '-c', 'import numpy; print(numpy.__version__)'],
-                                       env=clean_environment(), text=True)
+        have = subprocess.check_output(
+            [str(PYTHON), '-c', 'import numpy; print(numpy.__version__)'],
+            env=clean_environment(), text=True)
         run(*pip, f'numpy=={have.strip()}', *missing)
 
 
@@ -195,6 +202,7 @@ def set_up(level):
     if is_complete(level, ros):
         return
     check_system(ros)
+    check_kind(ros)
     with only_one():
         if is_complete(level, ros):
             return
