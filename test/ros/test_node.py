@@ -186,8 +186,10 @@ def test_nan_intrinsics_are_one_error_until_good_ones_come(frames, tmp_path):
 def test_an_uncalibrated_camera_is_told_once_and_works(frames, tmp_path):
     with Rig(tmp_path, {'node.use_extrinsic': 'none'}) as rig:
         rig.send_info(frames[0], np.zeros((3, 3)))
-        rig.send(frames[:4], lambda frame: image_message(frame, 'bgr8'))
-        rig.wait_processed(4)
+        rig.send(frames[:16], lambda frame: image_message(frame, 'bgr8'))
+        rig.wait_processed(16)
+        assert rig.stop(signal.SIGINT) == 0
+        assert len(rig.odometry) == 16
         complaints = rig.process.complaints()
     assert [c for c in complaints if 'K will be estimated' in c] == [
         'no calibration on /camera/camera_info: K will be estimated']
