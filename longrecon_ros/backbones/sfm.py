@@ -38,7 +38,7 @@ class SfmConfig:
     n_tracks: int = 400
     patch_px: int = 19
     final_patch_px: int = 9
-    n_points: int = 300
+    n_points: int = 240
     n_memory: int = 6
     focal_sigma: float = 0.01
     depth_width_px: int = 320

@@ -33,12 +33,12 @@ def place(submap: Submap, T_odom_submap: np.ndarray) -> PointCloud:
 
 
 def _chosen(prediction: Prediction, n: int, min_confidence: float, limit: int) -> np.ndarray:
-    """Return flat pixel positions of frame n, ascending."""
-    confidence = prediction.confidence[n]
-    is_good = (confidence > 0) & (confidence >= min_confidence)
-    is_good &= np.isfinite(prediction.local_points[n]).all(axis=-1)
-    pixels = np.flatnonzero(is_good)
-    if len(pixels) <= limit:
-        return pixels
-    rng = np.random.default_rng(int(prediction.frame_ids[n]))
-    return np.sort(rng.choice(pixels, limit, replace=False, shuffle=False))
+    """Return flat pixel positions of frame n, ascending: one at random from each of equal parts."""
+    confidence = prediction.confidence[n].reshape(-1)
+    pixels = np.flatnonzero((confidence > 0) & (confidence >= min_confidence))
+    if len(pixels) > limit:
+        rng = np.random.default_rng(int(prediction.frame_ids[n]))
+        part = np.arange(limit) + rng.random(limit)
+        pixels = pixels[(part * (len(pixels) / limit)).astype(np.int64)]
+    points = prediction.local_points[n].reshape(-1, 3)[pixels]
+    return pixels[np.isfinite(points).all(axis=1)]

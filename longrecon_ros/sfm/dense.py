@@ -27,7 +27,7 @@ class DenseConfig:
     n_sources: int = 2
     baseline: float = 0.08
     """Wanted baseline to a source frame over the median depth."""
-    sigma: float = 0.3
+    sigma: float = 0.35
     """Relative standard deviation of a depth that gets confidence 0.5."""
 
 
@@ -119,8 +119,8 @@ def _flow_solver():
     solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     solver.setFinestScale(1)
     solver.setGradientDescentIterations(12)
-    solver.setPatchStride(4)
-    solver.setVariationalRefinementIterations(2)
+    solver.setPatchStride(5)
+    solver.setVariationalRefinementIterations(1)
     return solver
 
 

@@ -75,53 +75,55 @@ class Tracker:
         return Observations(self._ids.copy(), self._uv.copy(), survival, flow_px)
 
     def _follow(self, gray: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        keep, uv = self._klt(gray, self._uv + self._flow)
+        """Follow all points: who was found (n,) and where (n, 2); hard frames get more tries."""
+        keep, uv = self._klt(gray, np.arange(len(self._uv)), self._uv + self._flow)
         if keep.mean() < 0.55:
-            again, uv_again = self._klt(gray, self._uv)
-            if again.sum() > keep.sum():
-                keep, uv = again, uv_again
+            self._try_again(gray, keep, uv, self._uv)
         if keep.mean() < 0.4:
             start = _homography_guess(self._gray, gray, self._uv)
             if start is not None:
-                again, uv_again = self._klt(gray, start)
-                if again.sum() > keep.sum():
-                    keep, uv = again, uv_again
-        if keep.mean() < _DOUBTFUL_SURVIVAL:
+                self._try_again(gray, keep, uv, start)
+        if keep.any() and keep.mean() < _DOUBTFUL_SURVIVAL:
             found = np.flatnonzero(keep)
             keep[found[~_alike(self._gray, self._uv[found], gray, uv[found])]] = False
         found = np.flatnonzero(keep)
         keep[found[~_epipolar_inliers(self._uv[found], uv[found], self._config.epipolar_px)]] = False
         return keep, uv
 
-    def _klt(self, gray: np.ndarray, start: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """Follow there and back; return who came home (n,) and where the points are (n, 2)."""
+    def _try_again(self, gray: np.ndarray, keep: np.ndarray, uv: np.ndarray, start: np.ndarray
+                   ) -> None:
+        """Follow the points not found so far from another start; updates keep and uv."""
+        lost = np.flatnonzero(~keep)
+        keep[lost], uv[lost] = self._klt(gray, lost, start[lost])
+
+    def _klt(self, gray: np.ndarray, which: np.ndarray, start: np.ndarray
+             ) -> Tuple[np.ndarray, np.ndarray]:
+        """Follow some points there and back: who came home (n,) and where they are (n, 2)."""
         cfg = self._config
+        points = self._uv[which]
         h, w = gray.shape
         coarse = dict(winSize=(cfg.patch_px, cfg.patch_px), maxLevel=cfg.levels,
                       criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 0.02),
                       flags=cv2.OPTFLOW_USE_INITIAL_FLOW, minEigThreshold=1e-4)
         fine = dict(coarse, winSize=(cfg.final_patch_px, cfg.final_patch_px), maxLevel=0)
-        uv, ok, _ = cv2.calcOpticalFlowPyrLK(self._gray, gray, self._uv,
+        uv, ok, _ = cv2.calcOpticalFlowPyrLK(self._gray, gray, points,
                                              start.astype(np.float32), **coarse)
         if cfg.final_patch_px:
-            uv, ok_fine, _ = cv2.calcOpticalFlowPyrLK(self._gray, gray, self._uv, uv, **fine)
+            uv, ok_fine, _ = cv2.calcOpticalFlowPyrLK(self._gray, gray, points, uv, **fine)
             ok &= ok_fine
         back = fine if cfg.final_patch_px else coarse
-        home, ok_back, _ = cv2.calcOpticalFlowPyrLK(gray, self._gray, uv, self._uv.copy(), **back)
-        error = np.linalg.norm(home - self._uv, axis=1)
+        home, ok_back, _ = cv2.calcOpticalFlowPyrLK(gray, self._gray, uv, points.copy(), **back)
+        error = np.linalg.norm(home - points, axis=1)
         inside = ((uv >= 4) & (uv < (w - 4, h - 4))).all(axis=1)
         return (ok[:, 0] > 0) & (ok_back[:, 0] > 0) & (error < cfg.round_trip_px) & inside, uv
 
     def _refill(self, gray: np.ndarray) -> None:
+        """Top up with corners away from live points."""
         cfg = self._config
         h, w = gray.shape
         radius = 0.75 * np.sqrt(h * w / cfg.n_tracks)
-        mask = np.full((h, w), 255, np.uint8)
-        mask[:4], mask[-4:], mask[:, :4], mask[:, -4:] = 0, 0, 0, 0
-        for x, y in np.rint(self._uv).astype(int).tolist():
-            cv2.circle(mask, (x, y), int(radius), 0, -1)
         fresh = cv2.goodFeaturesToTrack(gray, cfg.n_tracks - len(self._ids), cfg.quality, radius,
-                                        mask=mask, blockSize=5)
+                                        mask=_away_from(gray.shape, self._uv, radius), blockSize=5)
         if fresh is None:
             return
         fresh = fresh.reshape(-1, 2).astype(np.float32)
@@ -130,6 +132,15 @@ class Tracker:
         self._flow = np.concatenate([self._flow, _nearby_flow(self._uv, self._flow, fresh)])
         self._ids = np.concatenate([self._ids, ids])
         self._uv = np.concatenate([self._uv, fresh])
+
+
+def _away_from(shape, uv: np.ndarray, radius: float) -> np.ndarray:
+    """Mask (h, w) uint8 of pixels inside the border and further than ``radius`` from points."""
+    mask = np.full(shape, 255, np.uint8)
+    mask[:4], mask[-4:], mask[:, :4], mask[:, -4:] = 0, 0, 0, 0
+    for x, y in np.rint(uv).astype(int).tolist():
+        cv2.circle(mask, (x, y), int(radius), 0, -1)
+    return mask
 
 
 def _nearby_flow(uv: np.ndarray, flow: np.ndarray, fresh: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ _SAME_SHARE = 0.02
 class SolverConfig:
     """Gates of the window solver; px of the tracked image."""
 
-    n_points: int = 300
+    n_points: int = 240
     """Points that take part in bundle adjustment: those with most views."""
     enough_parallax: float = 0.015
     """Parallax of a good starting pair, relative to the image width."""
@@ -116,8 +116,8 @@ class _Grower:
         frames = np.flatnonzero(self.posed)
         seen = s.seen[frames]
         todo = seen.sum(axis=0) >= 2
-        if not everything:
-            todo &= ~self.mapped
+        if not everything:      # the others were tried when their last frame came
+            todo &= ~self.mapped & s.seen[self.last_posed]
         columns = np.flatnonzero(todo)
         if not len(columns):
             return
