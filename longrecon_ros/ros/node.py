@@ -81,7 +81,7 @@ class SlamNode:
         flushed = self._ask('flush')
         while not flushed.done():
             executor.spin_once(timeout_sec=_WAKE_S)
-        self._sink.write_path()
+        self._sink.finish()
 
     def close(self) -> None:
         """Release the node's resources."""

@@ -5,6 +5,7 @@ from typing import List, Optional
 
 from nav_msgs.msg import Odometry, Path
 import numpy as np
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
@@ -20,6 +21,7 @@ _ODOMETRY_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 # REP-2003
 _MAP_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                       durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_LAST_WORDS = Duration(seconds=0.5)     # sent long before; acknowledged every 3 s only
 
 
 class Publishers:
@@ -68,6 +70,12 @@ class Publishers:
         """Publish ~/path now."""
         self._path_at = time.monotonic()
         self._path.publish(path_message(self._stamps, self._poses, self._config.map_frame))
+
+    def finish(self) -> None:
+        """Publish the whole path, and give the middleware time to send everything."""
+        self.write_path()
+        for publisher in (self._odometry, self._path, self._cloud):
+            publisher.wait_for_all_acked(_LAST_WORDS)
 
     def _thin_path(self) -> None:
         """Leave out every second pose of a path that is too long; the newest stays."""
