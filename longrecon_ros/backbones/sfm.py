@@ -27,7 +27,7 @@ from ..types import Frame, FrameState, Prediction, Window
 from ._sfm_bridge import landmarks_of, mend, outline
 from .base import Backbone, BackboneSpec
 
-_DEPTH_SHARE = 0.6
+_DEPTH_SHARE = 0.8
 """Depth maps are at most this much of the image's width: flow is no finer than that."""
 
 

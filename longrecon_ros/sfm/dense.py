@@ -27,7 +27,7 @@ class DenseConfig:
     n_sources: int = 2
     baseline: float = 0.08
     """Wanted baseline to a source frame over the median depth."""
-    sigma: float = 0.35
+    sigma: float = 0.42
     """Relative standard deviation of a depth that gets confidence 0.5."""
 
 
@@ -66,18 +66,19 @@ def depth_map(reference: View, sources: Sequence[View], depth_range: Tuple[float
     pixels = _half_pixels((w, h), half)
     shape = half[::-1]
     top, bottom = np.zeros(shape, np.float32), np.full(shape, 1e-12, np.float32)
-    error, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for source in sources:
-        c, f, inside, b_z = _parallax(reference, source, pixels)
+    flows = [_parallax(reference, source, pixels) for source in sources]
+    for c, f, inside, b_z in flows:
         cf, cc = c[0] * f[0] + c[1] * f[1], c[0] * c[0] + c[1] * c[1]
-        q, residual2 = _weigh(c, f, cf, cc, b_z, inside)
+        q = _weight(*_residual2(cf / np.maximum(cc, 1e-12), c, f, b_z)) * inside
         top += q * cf
         bottom += q * cc
-        error += inside * residual2
-        weight += inside
     d = top / bottom
+    error, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for c, f, inside, b_z in flows:         # of the joint depth: sources that disagree show here
+        error += inside * _residual2(d, c, f, b_z)[0]
+        weight += inside
     noise = error / np.maximum(weight, 1) + _NOISE_PX ** 2
-    near, far = depth_range
+    near, far = (float(z) for z in depth_range)
     variance = noise / (bottom * np.maximum(d * d, 1e-18))      # relative, of the depth
     confidence = 1.0 / (1.0 + variance / config.sigma ** 2)
     believed = (weight > 0) & (d > 1.0 / far) & (d < 1.0 / near)
@@ -132,14 +133,17 @@ def _epipolar(reference: View, source: View):
     return A.astype(np.float32), (np.linalg.inv(A) @ source.K @ t).astype(np.float32)
 
 
-def _weigh(c, f, cf, cc, b_z, inside):
-    """Weights of one source's flow for joining it with others, and squared residuals in px^2.
+def _residual2(d, c, f, b_z):
+    """Squared distance in px^2 between flow and epipolar point, and the zoom it is seen under.
 
-    Residuals are taken in the source image, where points that come nearer move apart.
+    It is taken in the source image, where points that come nearer move apart.
     """
-    d = cf / np.maximum(cc, 1e-12)
     iz = 1.0 / np.maximum(1.0 + d * b_z, 0.1)
     iz2 = iz * iz
     ex, ey = d * c[0] - f[0], d * c[1] - f[1]
-    residual2 = iz2 * (ex * ex + ey * ey)
-    return inside * iz2 / (1.0 + residual2 * 4.0), residual2
+    return iz2 * (ex * ex + ey * ey), iz2
+
+
+def _weight(residual2, iz2):
+    """Cauchy weight of one source's flow, 0.5 px wide."""
+    return iz2 / (1.0 + residual2 * 4.0)

@@ -17,6 +17,14 @@ log = logging.getLogger(__name__)
 _DOUBTFUL_SURVIVAL = 0.6
 """Where fewer points than this share come home, those that do must look alike, too."""
 _ALIKE = 0.5
+_MIN_MODEL_POINTS = 15
+_BROKEN_SURVIVAL = 0.1
+_MAX_SKIPPED = 5
+_BLANK_CONTRAST = 4.0
+"""Standard deviation of the grey levels of an image that shows nothing."""
+_SAME_MEAN = 3.0
+"""Grey levels by which the mean of two images may differ before they are matched."""
+_NO_IDS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +63,31 @@ class Tracker:
     def __init__(self, config: TrackerConfig):
         self._config = config
         self._gray = None
-        self._ids = np.zeros(0, np.int64)
+        self._ids = _NO_IDS
         self._uv = np.zeros((0, 2), np.float32)
         self._flow = np.zeros((0, 2), np.float32)
         self._next_id = 0
+        self._n_skipped = 0
 
     def push(self, gray: np.ndarray) -> Observations:
-        """Follow all points into ``gray`` (H, W) uint8 and top them up with new corners."""
+        """Follow all points into ``gray`` (H, W) uint8 and top them up with new corners.
+
+        An image that shows nothing (black, blank) is skipped: points are followed across it from
+        the last image that showed something, for a few frames.
+        """
         survival, flow_px = 1.0, float('nan')
         if self._gray is not None and len(self._ids):
+            reference, self._gray = self._gray, _as_bright(self._gray, gray)
             keep, uv = self._follow(gray)
             survival = float(keep.mean())
+            if survival < _BROKEN_SURVIVAL and self._n_skipped < _MAX_SKIPPED and _is_blank(gray):
+                self._gray = reference
+                self._n_skipped += 1
+                return Observations(_NO_IDS, np.zeros((0, 2), np.float32), survival, flow_px)
             flow = uv[keep] - self._uv[keep]
             flow_px = float(np.median(np.linalg.norm(flow, axis=1))) if keep.any() else flow_px
             self._ids, self._uv, self._flow = self._ids[keep], uv[keep], flow
-        self._gray = gray
+        self._gray, self._n_skipped = gray, 0
         if len(self._ids) < self._config.refill_share * self._config.n_tracks:
             self._refill(gray)
         return Observations(self._ids.copy(), self._uv.copy(), survival, flow_px)
@@ -134,6 +152,20 @@ class Tracker:
         self._uv = np.concatenate([self._uv, fresh])
 
 
+def _is_blank(gray: np.ndarray) -> bool:
+    return float(cv2.meanStdDev(gray)[1][0, 0]) < _BLANK_CONTRAST
+
+
+def _as_bright(gray: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """The image with brightness and contrast of another: flow takes brightness for constant."""
+    (mean, std), (mean_like, std_like) = (
+        (float(m[0, 0]), float(s[0, 0])) for m, s in map(cv2.meanStdDev, (gray, like)))
+    if abs(mean - mean_like) < _SAME_MEAN or std < _BLANK_CONTRAST or std_like < _BLANK_CONTRAST:
+        return gray
+    gain = float(np.clip(std_like / std, 0.5, 2.0))
+    return cv2.convertScaleAbs(gray, alpha=gain, beta=mean_like - gain * mean)
+
+
 def _away_from(shape, uv: np.ndarray, radius: float) -> np.ndarray:
     """Mask (h, w) uint8 of pixels inside the border and further than ``radius`` from points."""
     mask = np.full(shape, 255, np.uint8)
@@ -171,16 +203,24 @@ def _alike(gray_a: np.ndarray, uv_a: np.ndarray, gray_b: np.ndarray, uv_b: np.nd
 
 
 def _epipolar_inliers(uv_a: np.ndarray, uv_b: np.ndarray, threshold_px: float) -> np.ndarray:
-    """Return (n,) bool: who fits the fundamental matrix that most fit (all, when none is found)."""
-    everyone = np.ones(len(uv_a), bool)
-    if len(uv_a) < 15:
-        return everyone
-    try:
-        _, mask = cv2.findFundamentalMat(uv_a, uv_b, cv2.USAC_MAGSAC, threshold_px, 0.99, 150)
-    except cv2.error as error:      # seen on static and degenerate pairs: "empty model" assertion
-        log.debug('fundamental matrix of a degenerate pair: %s', error)
-        return everyone
-    return everyone if mask is None else mask.ravel() > 0
+    """Return (n,) bool: who fits the fundamental matrix that most fit.
+
+    A camera at rest, turning, or before a plane has none; then the homography decides, and where
+    there is none either, nobody is contradicted.
+    """
+    if len(uv_a) < _MIN_MODEL_POINTS:
+        return np.ones(len(uv_a), bool)
+    for find, threshold in ((cv2.findFundamentalMat, threshold_px),
+                            (cv2.findHomography, 2 * threshold_px)):
+        try:
+            model, mask = find(uv_a, uv_b, method=cv2.USAC_MAGSAC,
+                               ransacReprojThreshold=threshold, confidence=0.99, maxIters=150)
+        except cv2.error as error:      # seen on degenerate pairs: "empty model" assertion
+            log.debug('%s on a degenerate pair: %s', find.__name__, error)
+            continue
+        if model is not None and mask.sum() >= _MIN_MODEL_POINTS:
+            return mask.ravel() > 0
+    return np.ones(len(uv_a), bool)
 
 
 def _homography_guess(gray_a: np.ndarray, gray_b: np.ndarray, uv: np.ndarray):

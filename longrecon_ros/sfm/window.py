@@ -13,6 +13,8 @@ from .triangulation import midpoints, world_rays
 from .two_view import Pair, starting_pairs
 
 _FIT_PX = 1.5
+_MIN_POSE_POINTS = 12
+"""Fewer points than this agree with a pose by chance, over a cut for instance."""
 _SAME_SHARE = 0.02
 
 
@@ -177,7 +179,7 @@ class _Grower:
         """Locate a frame from a predicted pose; observations that do not fit are dropped."""
         s = self.scene
         columns = np.flatnonzero(s.seen[frame] & self.mapped)
-        if len(columns) < 8:
+        if len(columns) < _MIN_POSE_POINTS:
             return False
         found = locate(R, t, s.X[columns], s.xy[frame, columns], s.focal_px)
         if found is None:
