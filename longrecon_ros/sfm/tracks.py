@@ -14,6 +14,8 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 
+_HARD_SURVIVAL, _VERY_HARD_SURVIVAL = 0.55, 0.4
+"""Shares of points found below which more is tried."""
 _DOUBTFUL_SURVIVAL = 0.6
 """Where fewer points than this share come home, those that do must look alike, too."""
 _ALIKE = 0.5
@@ -77,11 +79,9 @@ class Tracker:
         """
         survival, flow_px = 1.0, float('nan')
         if self._gray is not None and len(self._ids):
-            reference, self._gray = self._gray, _as_bright(self._gray, gray)
             keep, uv = self._follow(gray)
             survival = float(keep.mean())
             if survival < _BROKEN_SURVIVAL and self._n_skipped < _MAX_SKIPPED and _is_blank(gray):
-                self._gray = reference
                 self._n_skipped += 1
                 return Observations(_NO_IDS, np.zeros((0, 2), np.float32), survival, flow_px)
             flow = uv[keep] - self._uv[keep]
@@ -94,13 +94,22 @@ class Tracker:
 
     def _follow(self, gray: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Follow all points: who was found (n,) and where (n, 2); hard frames get more tries."""
-        keep, uv = self._klt(gray, np.arange(len(self._uv)), self._uv + self._flow)
-        if keep.mean() < 0.55:
-            self._try_again(gray, keep, uv, self._uv)
-        if keep.mean() < 0.4:
+        everyone = np.arange(len(self._uv))
+        keep, uv = self._klt(self._gray, gray, everyone, self._uv + self._flow)
+
+        def try_again(image, start):
+            lost = np.flatnonzero(~keep)
+            keep[lost], uv[lost] = self._klt(image, gray, lost, start[lost])
+        if keep.mean() < _HARD_SURVIVAL:
+            try_again(self._gray, self._uv)
+        if keep.mean() < _HARD_SURVIVAL:
+            as_bright = _as_bright(self._gray, gray)
+            if as_bright is not self._gray:
+                try_again(as_bright, self._uv)
+        if keep.mean() < _VERY_HARD_SURVIVAL:
             start = _homography_guess(self._gray, gray, self._uv)
             if start is not None:
-                self._try_again(gray, keep, uv, start)
+                try_again(self._gray, start)
         if keep.any() and keep.mean() < _DOUBTFUL_SURVIVAL:
             found = np.flatnonzero(keep)
             keep[found[~_alike(self._gray, self._uv[found], gray, uv[found])]] = False
@@ -108,13 +117,7 @@ class Tracker:
         keep[found[~_epipolar_inliers(self._uv[found], uv[found], self._config.epipolar_px)]] = False
         return keep, uv
 
-    def _try_again(self, gray: np.ndarray, keep: np.ndarray, uv: np.ndarray, start: np.ndarray
-                   ) -> None:
-        """Follow the points not found so far from another start; updates keep and uv."""
-        lost = np.flatnonzero(~keep)
-        keep[lost], uv[lost] = self._klt(gray, lost, start[lost])
-
-    def _klt(self, gray: np.ndarray, which: np.ndarray, start: np.ndarray
+    def _klt(self, before: np.ndarray, gray: np.ndarray, which: np.ndarray, start: np.ndarray
              ) -> Tuple[np.ndarray, np.ndarray]:
         """Follow some points there and back: who came home (n,) and where they are (n, 2)."""
         cfg = self._config
@@ -124,13 +127,13 @@ class Tracker:
                       criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 0.02),
                       flags=cv2.OPTFLOW_USE_INITIAL_FLOW, minEigThreshold=1e-4)
         fine = dict(coarse, winSize=(cfg.final_patch_px, cfg.final_patch_px), maxLevel=0)
-        uv, ok, _ = cv2.calcOpticalFlowPyrLK(self._gray, gray, points,
+        uv, ok, _ = cv2.calcOpticalFlowPyrLK(before, gray, points,
                                              start.astype(np.float32), **coarse)
         if cfg.final_patch_px:
-            uv, ok_fine, _ = cv2.calcOpticalFlowPyrLK(self._gray, gray, points, uv, **fine)
+            uv, ok_fine, _ = cv2.calcOpticalFlowPyrLK(before, gray, points, uv, **fine)
             ok &= ok_fine
         back = fine if cfg.final_patch_px else coarse
-        home, ok_back, _ = cv2.calcOpticalFlowPyrLK(gray, self._gray, uv, points.copy(), **back)
+        home, ok_back, _ = cv2.calcOpticalFlowPyrLK(gray, before, uv, points.copy(), **back)
         error = np.linalg.norm(home - points, axis=1)
         inside = ((uv >= 4) & (uv < (w - 4, h - 4))).all(axis=1)
         return (ok[:, 0] > 0) & (ok_back[:, 0] > 0) & (error < cfg.round_trip_px) & inside, uv
