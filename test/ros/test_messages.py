@@ -4,8 +4,7 @@ import sys
 import time
 import types
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 import numpy as np
 import pytest
 

@@ -14,6 +14,8 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed: make test, or source a ROS')
 pytest.importorskip('rosbags', reason='rosbags is not installed: make test')
 
+from bag_files import Messages, STORE1, write_bag as write_messages
+
 from longrecon_ros.cli.main import main
 from longrecon_ros.io.trajectory_file import read_tum
 from longrecon_ros.ros import bag_player
@@ -52,6 +54,22 @@ def test_a_replay_loses_nothing_and_equals_the_offline_run(bag, tmp_path):
     assert np.allclose(trajectories[0].T_map_camera, trajectories[1].T_map_camera, atol=1e-6)
     assert {file.name for file in (tmp_path / 'live').iterdir()} == {
         'trajectory.txt', 'map.ply', 'result.json', 'report.html'}
+
+
+def test_a_compressed_bag_of_ros_1_without_stamps(tmp_path):
+    production = Production.of(Recipe('indoor', n_frames=20, size=(160, 120)))
+    messages = Messages(STORE1)
+    entries = []
+    for i in range(20):
+        frame, recorded_ns = production.film.frame(i), 10**18 + i * 50_000_000
+        image = messages.compressed(np.ascontiguousarray(frame.image[..., ::-1]), 0)
+        info = messages.camera_info(frame.K, (160, 120), 0)
+        entries += [('/cam/camera_info', info, recorded_ns),
+                    ('/cam/image/compressed', image, recorded_ns + 1)]
+    bag = write_messages(tmp_path / 'old.bag', entries, 'ros1')
+    assert main(['replay', str(bag), '--out', str(tmp_path / 'out'), '-q']) == 0
+    trajectory = read_tum(tmp_path / 'out' / 'trajectory.txt')
+    assert trajectory.stamps_ns.tolist() == [10**18 + i * 50_000_000 + 1 for i in range(20)]
 
 
 @pytest.mark.parametrize('arguments, told', [
