@@ -17,6 +17,7 @@ from ..io.bag_reader import open_bag
 from ..io.bag_topics import choose_image_topic, find_info_topic, list_topics
 from .messages import time_message
 
+_NEW_NAMES = {'tf/msg/tfMessage': 'tf2_msgs/msg/TFMessage'}
 _LATCHED = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE,
                       durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -90,11 +91,14 @@ class BagPlayer:
 
 def _messages(reader: Any, topics: Collection[str]) -> Iterator[Tuple[str, int, bytes]]:
     """Yield (topic, time of recording in ns, CDR) of some topics."""
+    from rosbags.typesys import get_typestore, Stores
     connections = [c for c in reader.connections if c.topic in topics]
     if not connections:
         return
+    ros2 = get_typestore(Stores.ROS2_HUMBLE)
     for connection, recorded_ns, raw in reader.messages(connections):
-        data = raw if reader.is2 else reader.typestore.ros1_to_cdr(raw, connection.msgtype)
+        kind = _NEW_NAMES.get(connection.msgtype, connection.msgtype)
+        data = raw if reader.is2 else ros2.ros1_to_cdr(raw, kind)
         yield connection.topic, recorded_ns, bytes(data)
 
 
