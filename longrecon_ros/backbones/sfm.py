@@ -155,7 +155,8 @@ class SfmBackbone(Backbone):
         if not sources:
             return empty
         near, far = np.percentile(z, [2, 98])
-        return dense.depth_map(view, sources, (near / 1.5, far * 2), self._dense)
+        depth, confidence = dense.depth_map(view, sources, (near / 1.5, far * 2), self._dense)
+        return depth * dense.scale_to_points(depth, confidence, view, result.points.X), confidence
 
 
 def _rays(K: np.ndarray, size: Tuple[int, int]) -> np.ndarray:

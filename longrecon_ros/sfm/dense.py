@@ -18,6 +18,9 @@ _NOISE_PX = 0.15
 """Error of a flow vector where it fits the epipolar line perfectly."""
 
 
+_MIN_POINTS = 20
+
+
 @dataclass(frozen=True, slots=True)
 class DenseConfig:
     """How dense depth is computed."""
@@ -86,6 +89,25 @@ def depth_map(reference: View, sources: Sequence[View], depth_range: Tuple[float
     d = np.clip(d, 1.0 / far, 1.0 / near)
     return (1.0 / cv2.resize(d, (w, h), interpolation=cv2.INTER_LINEAR),
             cv2.resize(confidence, (w, h), interpolation=cv2.INTER_LINEAR))
+
+
+def scale_to_points(depth: np.ndarray, confidence: np.ndarray, view: View, X: np.ndarray
+                    ) -> np.float32:
+    """Factor that brings a depth map (h, w) to the depths of mapped points X (P, 3) in the window.
+
+    A depth map hangs on one or two short baselines, the points on the whole window: their median
+    ratio takes out the error of those baselines. 1 where too few points lie on sure depth.
+    """
+    h, w = depth.shape
+    Xc = X @ view.R.T + view.t
+    Xc = Xc[Xc[:, 2] > 0]
+    u, v = np.rint((Xc @ view.K.T)[:, :2] / Xc[:, 2:]).astype(np.int64).T
+    inside = (u >= 0) & (u < w) & (v >= 0) & (v < h)
+    u, v, z = u[inside], v[inside], Xc[inside, 2]
+    sure = confidence[v, u] > 0.5
+    if sure.sum() < _MIN_POINTS:
+        return np.float32(1)
+    return np.float32(np.median(z[sure] / depth[v, u][sure]))
 
 
 @lru_cache(maxsize=4)

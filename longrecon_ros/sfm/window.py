@@ -241,7 +241,7 @@ class _Grower:
         self.adjusted = np.zeros(len(views), bool)
         if n < 8 or len(frames) < 2:
             return
-        columns = np.argpartition(-views, n - 1)[:n]
+        columns = _best_points(views, s.seen[frames], n)
         self.adjusted[columns] = True
         part = Scene(s.R[frames], s.t[frames], s.X[columns], s.xy[np.ix_(frames, columns)],
                      s.seen[np.ix_(frames, columns)], s.focal_px)
@@ -295,6 +295,24 @@ class _Grower:
         fit_share = float((values < _FIT_PX).sum()) / max(int(self.problem.seen.sum()), 1)
         return Solution(s, self.posed, error_px, fit_share,
                         float(np.log(s.focal_px / self.problem.focal_px)), self.focal_information)
+
+
+def _best_points(views: np.ndarray, seen: np.ndarray, n: int) -> np.ndarray:
+    """Columns of about ``n`` points with most views, and of the best of every single frame.
+
+    In a fast turn all tracks are short; without its own share such a frame would hang on a few.
+    """
+    chosen = np.zeros(len(views), bool)
+    chosen[np.argpartition(-views, n - 1)[:n]] = True
+    each = max(8, 4 * n // len(seen))
+    for row in seen:
+        missing = each - int((chosen & row).sum())
+        if missing > 0:
+            rest = np.flatnonzero(row & ~chosen & (views >= 2))
+            if len(rest) > missing:
+                rest = rest[np.argpartition(-views[rest], missing - 1)[:missing]]
+            chosen[rest] = True
+    return np.flatnonzero(chosen)
 
 
 def solve(problem: Problem, config: SolverConfig) -> Optional[Solution]:
