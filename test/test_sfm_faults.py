@@ -40,7 +40,6 @@ def assert_honest(result, n):
 
 # at rest
 
-@pytest.mark.xfail(strict=True, reason='exactly equal images lose their tracks and come out LOST')
 @pytest.mark.parametrize('picture', [1, 5])
 def test_exactly_equal_images_are_a_camera_at_rest(picture):
     result = run(stream([film('indoor', 6)[picture]] * 26))
@@ -92,9 +91,9 @@ class Slowed:
 
 def test_a_crawl_is_never_a_wrong_motion():
     # 1 mm a frame: a step is far below what can be seen, the way of the whole stream is not
-    pictures = film('indoor', 66, Slowed())
+    pictures = film('indoor', 46, Slowed())
     result = run(stream(pictures))
-    assert_honest(result, 66)
+    assert_honest(result, 46)
     metres = 4.0                # about; the first window is at unit median depth
     assert np.linalg.norm(result.T[:, :3, 3], axis=1).max() * metres < 0.3
     assert rotation_errors_deg(result.T, poses(pictures)).max() < 0.5
@@ -110,6 +109,14 @@ def test_no_translation_is_made_up_in_a_pure_rotation():
     assert not result.T[:, :3, 3].any() and not result.new('confidence').any()
     assert all(u.linked for u in result.updates)
     assert rotation_errors_deg(result.T, poses(pictures)).max() < 0.3       # of 55 degrees
+
+
+@pytest.mark.xfail(strict=True, reason='under a wrong focal length a turn looks like parallax')
+def test_without_calibration_a_pure_rotation_is_no_motion_either():
+    pictures = film('indoor', 30, Turning(world('indoor').motion.pose(2.0), 0.5))
+    result = run([replace(f, K=None) for f in stream(pictures)])
+    assert_honest(result, 30)
+    assert not (result.new('confidence') > 0.5).any()
 
 
 class WalkTurnWalk:
@@ -149,7 +156,6 @@ def test_a_stream_of_blank_images_is_lost(grey):
     assert (result.states == LOST).all() and not result.T[:, :3, 3].any()
 
 
-@pytest.mark.xfail(strict=True, reason='corners of the noise are taken for tracks')
 def test_noise_on_a_blank_wall_is_lost():
     result = run(with_noise(stream([blank()] * 26), 2.5))
     assert_honest(result, 26)
@@ -196,10 +202,7 @@ def test_along_a_wall_that_turns_blank():
 
 # breaks
 
-@pytest.mark.parametrize('n_before', [
-    pytest.param(24, marks=pytest.mark.xfail(
-        strict=True, reason='eight tracks by chance are enough to pose the frame after the cut')),
-    26])
+@pytest.mark.parametrize('n_before', [20, 24, 26])
 def test_a_cut_breaks_the_chain_and_both_parts_are_right(n_before):
     one, two = film('indoor', n_before), film('street', 34)
     result = run(stream(one + two))
@@ -211,7 +214,7 @@ def test_a_cut_breaks_the_chain_and_both_parts_are_right(n_before):
 
 
 @pytest.mark.parametrize('k', [20, 23])
-def test_a_black_frame_is_lost_and_both_parts_are_right(k):
+def test_a_black_frame_is_lost_and_what_comes_before_and_after_is_right(k):
     pictures = film('indoor', 46)
     frames = stream(pictures)
     frames[k] = replace(frames[k], image=np.zeros_like(WHITE))
@@ -224,8 +227,9 @@ def test_a_black_frame_is_lost_and_both_parts_are_right(k):
     assert ate_percent(result.T[-16:], truth[-16:]) < 0.5
 
 
-@pytest.mark.xfail(strict=True, reason='tracks are not followed over the gap')
-@pytest.mark.parametrize('k', [5, 20])
+@pytest.mark.parametrize('k', [
+    5, 22, pytest.param(20, marks=pytest.mark.xfail(
+        strict=True, reason='a window stops growing at a frame that cannot be posed'))])
 def test_a_black_frame_does_not_break_the_chain(k):
     pictures = film('indoor', 46)
     frames = stream(pictures)

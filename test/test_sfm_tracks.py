@@ -104,6 +104,8 @@ def assert_ids_never_return(seen):
     for o in seen:
         ids = o.ids.tolist()
         assert ids == sorted(set(ids))
+        if not ids:
+            continue            # points may be followed across an image that shows nothing
         fresh = set(ids) - alive
         assert not fresh & used, 'an id came back'
         used |= fresh
@@ -137,8 +139,11 @@ def test_a_slow_exposure_change_does_no_harm(indoor):
     assert np.median(errors_px(frames, seen, gap=1)) < 0.25
 
 
-@pytest.mark.xfail(strict=True, reason='flow takes brightness for constant: a step loses tracks')
-@pytest.mark.parametrize('gain, offset', [(0.6, 0), (0.9, 0), (1.1, 0), (1.3, 0), (1.0, 25)])
+@pytest.mark.parametrize('gain, offset', [
+    (0.6, 0), (0.9, 0), (1.3, 0), (1.0, 25),
+    pytest.param(1.1, 0, marks=pytest.mark.xfail(
+        strict=True, reason='brightness is matched only for points that are lost; the rest lean'))
+])
 def test_an_exposure_step_does_not_shake_the_points_off(indoor, gain, offset):
     frames = indoor[0][:6]
     images = [gray(f) for f in frames]
@@ -156,15 +161,26 @@ def test_an_image_without_texture_has_no_points(grey):
     assert np.isnan(seen[-1].flow_px)
 
 
-def test_points_are_lost_on_a_blank_image_and_found_anew_after(indoor):
+def test_points_are_followed_across_a_blank_image(indoor):
+    frames = indoor[0][:8]
+    for grey in (0, 230):
+        images = [gray(f) for f in frames]
+        images[4] = np.full_like(images[4], grey)
+        seen = follow(images)
+        assert len(seen[4].ids) == 0 and seen[4].survival < 0.05
+        uv_a, uv_b = common(seen[3], seen[5])
+        assert len(uv_a) > 200
+        error = np.linalg.norm(uv_b - true_positions(frames[3], frames[5], uv_a), axis=1)
+        assert np.nanmedian(error) < 0.2
+
+
+def test_points_are_found_anew_after_a_long_blank(indoor):
     image = gray(indoor[0][0])
-    seen = follow([image, np.full_like(image, 230), image])
-    assert len(seen[1].ids) == 0 and seen[1].survival < 0.05
-    assert len(seen[2].ids) > 200
-    assert len(np.intersect1d(seen[0].ids, seen[2].ids)) == 0
+    seen = follow([image] + [np.full_like(image, 230)] * 30 + [image])
+    assert all(len(o.ids) == 0 for o in seen[1:-1])
+    assert len(seen[-1].ids) > 200 and len(np.intersect1d(seen[0].ids, seen[-1].ids)) == 0
 
 
-@pytest.mark.xfail(strict=True, reason='where no fundamental matrix is found, all are dropped')
 def test_a_static_image_keeps_its_points_in_place(indoor):
     for frame in indoor[0]:
         seen = follow([gray(frame)] * 4)
@@ -220,6 +236,20 @@ def test_tiny_images_do_no_harm(size):
     rng = np.random.default_rng(1)
     seen = follow([rng.integers(0, 255, size[::-1]).astype(np.uint8) for _ in range(4)])
     assert all(o.uv.shape == (len(o.ids), 2) for o in seen)
+
+
+def test_large_images_are_tracked_as_well(indoor):
+    # corners may be looked for in a smaller image, but points live in this one
+    image = cv2.resize(gray(indoor[0][0]), None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    h, w = image.shape
+    shift = np.array([9.25, -5.5])
+    moved = cv2.warpAffine(image, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), (w, h),
+                           flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    seen = follow([image, moved, moved])
+    assert len(np.unique((seen[0].uv // [w / 4, h / 4]).astype(int), axis=0)) >= 14
+    uv_a, uv_b = common(seen[0], seen[1])
+    assert len(uv_a) > 0.8 * len(seen[0].ids)
+    assert np.percentile(np.linalg.norm(uv_b - uv_a - shift, axis=1), 90) < 0.1
 
 
 def test_without_the_fine_step_it_still_works(indoor):

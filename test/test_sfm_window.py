@@ -165,6 +165,18 @@ def test_frames_beyond_a_gap_stay_without_a_pose():
     assert (n_views[solution.mapped] >= 2).all()
 
 
+@pytest.mark.xfail(strict=True, reason='growth stops at a frame that cannot be posed')
+@pytest.mark.parametrize('motion', MOTIONS)
+@pytest.mark.parametrize('k', [4, 8, 12])
+def test_a_blank_frame_is_stepped_over(motion, k):
+    tracks = watch(travel(16, **MOTIONS[motion]), 600, seed=3, noise_px=0.2, life=8)
+    seen = tracks.seen.copy()
+    seen[k] = False
+    solution = solve(problem_of(dataclasses.replace(tracks, seen=seen)), CONFIG)
+    np.testing.assert_array_equal(solution.posed, np.arange(16) != k)
+    assert pose_errors(solution.scene.R, solution.scene.t, tracks, solution.posed)[1] < 0.01
+
+
 GAUGE = se3.from_parts(se3.so3_exp(np.array([0.3, -0.5, 0.2])), np.array([1.0, 2.0, -1.0]))
 
 
