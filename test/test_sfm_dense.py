@@ -148,6 +148,19 @@ def test_a_plane_comes_out_exactly(tilt, step, turn_deg):
     assert np.percentile(np.abs(error), 90) < 0.04
 
 
+def test_driving_at_a_plane_gives_the_same_depth_on_all_sides_of_the_epipole():
+    # half a pixel of misplacement anywhere would stretch one side and shrink the other
+    reference, truth = plane_view(np.eye(4))
+    depth, confidence = depth_map(reference, [plane_view(moved((0, 0, 0.4)))[0]], (1.0, 20.0),
+                                  CONFIG)
+    dx, dy = np.meshgrid(np.arange(240) - K[0, 2], np.arange(180) - K[1, 2])
+    ring = (np.hypot(dx, dy) > 25) & (np.hypot(dx, dy) < 70) & (confidence > 0.5)
+    ratio = depth / truth
+    for side in (dx, dy):
+        one, other = np.median(ratio[ring & (side > 0)]), np.median(ratio[ring & (side < 0)])
+        assert abs(one - other) < 0.006 and one == pytest.approx(1, abs=0.02)
+
+
 def test_depth_is_in_the_units_of_the_poses():
     (a, _), (b, _), (c, _) = (plane_view(moved(step)) for step in
                               ((0, 0, 0), (0.3, 0, 0), (-0.1, 0.2, 0)))
