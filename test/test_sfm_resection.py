@@ -99,7 +99,6 @@ def test_what_no_pose_explains_is_refused():
     assert locate(np.eye(3), np.zeros(3), X, xy, FOCAL_PX) is None
 
 
-@pytest.mark.xfail(strict=True, reason='three points in ten that fit are taken for a pose')
 @pytest.mark.parametrize('n', [8, 12])
 def test_a_few_points_followed_by_chance_are_refused(n):
     # as after a jump cut: each is found somewhere near where it was looked for
@@ -111,11 +110,9 @@ def test_a_few_points_followed_by_chance_are_refused(n):
 
 
 @pytest.mark.parametrize('n', [3, 5, 7])
-def test_few_points_go_by_the_prediction(n):
+def test_fewer_points_than_agree_by_chance_give_no_pose(n):
     X, xy, _ = view(n)
-    found = locate(*shaken(0.5, 0.02), X, xy, FOCAL_PX)
-    assert found is not None and found[2] == 1.0
-    assert locate(*shaken(170, 3.0), X, xy, FOCAL_PX) is None
+    assert locate(*shaken(0.5, 0.02), X, xy, FOCAL_PX) is None
 
 
 def test_points_on_one_plane_are_enough():

@@ -165,7 +165,6 @@ def test_frames_beyond_a_gap_stay_without_a_pose():
     assert (n_views[solution.mapped] >= 2).all()
 
 
-@pytest.mark.xfail(strict=True, reason='growth stops at a frame that cannot be posed')
 @pytest.mark.parametrize('motion', MOTIONS)
 @pytest.mark.parametrize('k', [4, 8, 12])
 def test_a_blank_frame_is_stepped_over(motion, k):

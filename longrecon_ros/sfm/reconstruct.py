@@ -11,7 +11,7 @@ import numpy as np
 from ..geometry import se3
 from ..types import FrameState
 from . import self_calibration
-from .motion import has_parallax, STILL_PX, turn_on_the_spot
+from .motion import STILL_PX, turn_on_the_spot
 from .session import Points, Session
 from .triangulation import midpoints, world_rays
 from .window import Problem, resume, Solution, solve, SolverConfig
@@ -38,7 +38,8 @@ def reconstruct(session: Session, frame_ids: Sequence[int], config: SolverConfig
     known = [session.records[i].T_gauge_camera for i in frame_ids]
     if len(ids) < _MIN_TRACKS:
         return _lost(known)
-    if not has_parallax(xy, seen, problem.focal_px, config.enough_parallax * problem.width_px):
+    enough_px = config.enough_parallax * problem.width_px
+    if not self_calibration.moves(session, xy, seen, enough_px):
         return _without_parallax(session, frame_ids, problem, ids, known)
     if self_calibration.is_wanted(session):
         solution = self_calibration.search(session, frame_ids, config)

@@ -7,6 +7,8 @@ import numpy as np
 
 from ..geometry.se3 import so3_exp
 
+_MIN_INLIERS = 10
+
 
 def refine_pose(R: np.ndarray, t: np.ndarray, X: np.ndarray, xy: np.ndarray, focal_px: float,
                 iterations: int = 8) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -55,15 +57,17 @@ def locate(R: np.ndarray, t: np.ndarray, X: np.ndarray, xy: np.ndarray, focal_px
     Returns R, t and the share of points within ``gate_px``; None when no pose explains them.
     """
     R1, t1, error = refine_pose(R, t, X, xy, focal_px)
-    share = float((error < gate_px).mean())
-    if share >= 0.6 or len(X) < 8:
-        return (R1, t1, share) if share >= 0.3 else None
-    found, rvec, tvec, _ = cv2.solvePnPRansac(
-        X, xy, np.eye(3), None, iterationsCount=200, reprojectionError=gate_px / focal_px,
-        flags=cv2.SOLVEPNP_EPNP)
-    if found:
-        R2, t2, error2 = refine_pose(cv2.Rodrigues(rvec)[0], tvec[:, 0], X, xy, focal_px)
-        share2 = float((error2 < gate_px).mean())
-        if share2 > share:
-            R1, t1, share = R2, t2, share2
-    return (R1, t1, share) if share >= 0.3 else None
+    n = int((error < gate_px).sum())
+    if n < 0.6 * len(X) and len(X) >= 8:
+        found, rvec, tvec, _ = cv2.solvePnPRansac(
+            X, xy, np.eye(3), None, iterationsCount=200, reprojectionError=gate_px / focal_px,
+            flags=cv2.SOLVEPNP_EPNP)
+        if found:
+            R2, t2, error2 = refine_pose(cv2.Rodrigues(rvec)[0], tvec[:, 0], X, xy, focal_px)
+            n2 = int((error2 < gate_px).sum())
+            if n2 > n:
+                R1, t1, n = R2, t2, n2
+    share = n / len(X)
+    # a few points agree with some pose by chance
+    needed = 0.3 if len(X) >= 40 else 0.5
+    return (R1, t1, share) if n >= _MIN_INLIERS and share >= needed else None

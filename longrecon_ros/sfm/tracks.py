@@ -166,7 +166,8 @@ def _as_bright(gray: np.ndarray, like: np.ndarray) -> np.ndarray:
     if abs(mean - mean_like) < _SAME_MEAN or std < _BLANK_CONTRAST or std_like < _BLANK_CONTRAST:
         return gray
     gain = float(np.clip(std_like / std, 0.5, 2.0))
-    return cv2.convertScaleAbs(gray, alpha=gain, beta=mean_like - gain * mean)
+    table = np.clip(mean_like + gain * (np.arange(256) - mean), 0, 255)
+    return cv2.LUT(gray, table.astype(np.uint8))
 
 
 def _away_from(shape, uv: np.ndarray, radius: float) -> np.ndarray:

@@ -93,7 +93,7 @@ def relative_pose(xy: np.ndarray, seen: np.ndarray, a: int, b: int, focal_px: fl
 
 
 def starting_pairs(xy: np.ndarray, seen: np.ndarray, focal_px: float, enough_px: float,
-                   tries: int = 6) -> List[Pair]:
+                   tries: int = 5) -> List[Pair]:
     """Pairs anywhere in the window from which a reconstruction may start, best first."""
     pairs = [relative_pose(xy, seen, a, b, focal_px, enough_px)
              for a, b in rank_pairs(xy, seen, focal_px, enough_px)[:tries]]

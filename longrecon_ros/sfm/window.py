@@ -16,6 +16,8 @@ _FIT_PX = 1.5
 _MIN_POSE_POINTS = 12
 """Fewer points than this agree with a pose by chance, over a cut for instance."""
 _SAME_SHARE = 0.02
+_MAX_MISSED = 5
+"""Frames in a row without a pose (black, blocked) that growing steps over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class _Effort:
 
 _ROUGH = _Effort(3, 1e-2, 0.6)          # while frames are added: enough to keep them coming
 _SETTLE = _Effort(6, 1e-3, 1.0)
-_FINISH = _Effort(10, 1e-5, 1.0)
+_FINISH = _Effort(10, 1e-4, 1.0)
 
 
 @dataclass(slots=True, eq=False)
@@ -215,16 +217,17 @@ class _Grower:
             R = so3_exp(share * rvec)
             self.pose(frame, R, -R @ (share * center))
 
-    def grow(self, frames, direction: int, adjust_every: int) -> None:
-        since = 0
+    def grow(self, first: int, direction: int, adjust_every: int) -> None:
+        """Add frames from ``first`` on, each predicted from the last two; step over a few bad ones."""
+        near, far, since, missed = first - direction, first - 2 * direction, 0, 0
         F = len(self.posed)
-        for frame in frames:
-            near, far = frame - direction, frame - 2 * direction
-            if not self.posed[near]:
-                break
-            far = far if 0 <= far < F else None
-            if not self.pose(frame, *self.predict(near, far)):
-                break
+        for frame in range(first, F if direction > 0 else -1, direction):
+            if not self.pose(frame, *self.predict(near, far if 0 <= far < F else None)):
+                missed += 1
+                if missed > _MAX_MISSED:
+                    break
+                continue
+            near, far, missed = frame, near, 0
             self.triangulate()
             since += 1
             if since >= adjust_every:
@@ -347,9 +350,8 @@ def _solve_from(pair: Pair, problem: Problem, config: SolverConfig) -> Optional[
     grower.between(pair)
     grower.triangulate()
     grower.adjust(_ROUGH)
-    F = len(problem.xy)
-    grower.grow(range(pair.b + 1, F), +1, config.adjust_every)
-    grower.grow(range(pair.a - 1, -1, -1), -1, config.adjust_every)
+    grower.grow(pair.b + 1, +1, config.adjust_every)
+    grower.grow(pair.a - 1, -1, config.adjust_every)
     return grower.finish()
 
 
@@ -358,6 +360,5 @@ def resume(problem: Problem, guess: Guess, config: SolverConfig) -> Solution:
     grower = _Grower(problem, config)
     grower.resume(guess)
     grower.triangulate()
-    last = grower.last_posed
-    grower.grow(range(last + 1, len(problem.xy)), +1, config.adjust_every)
+    grower.grow(grower.last_posed + 1, +1, config.adjust_every)
     return grower.finish()
