@@ -27,6 +27,8 @@ from ..types import Frame, FrameState, Prediction, Window
 from ._sfm_bridge import landmarks_of, mend, outline
 from .base import Backbone, BackboneSpec
 
+_FULL_AREA_PX = 640 * 480
+"""Smaller images get fewer points, down to 0.75 of them: they would stand too close."""
 _DEPTH_SHARE = 0.8
 """Depth maps are at most this much of the image's width: flow is no finer than that."""
 
@@ -69,15 +71,12 @@ class SfmBackbone(Backbone):
 
     def __init__(self, config: SfmConfig = SfmConfig()):
         self._config = config
-        self._solver = SolverConfig(n_points=config.n_points)
         self._dense = dense.DenseConfig(width_px=config.depth_width_px,
                                         n_sources=config.depth_sources)
 
     def init(self) -> Session:
         """Return a session that has seen nothing."""
-        c = self._config
-        return Session(Tracker(TrackerConfig(n_tracks=c.n_tracks, patch_px=c.patch_px,
-                                             final_patch_px=c.final_patch_px)))
+        return Session()
 
     def step(self, state: Session, window: Window) -> Tuple[Session, Prediction]:
         """Reconstruct one window; the overlap is recognised by frame ids and not done again."""
@@ -90,9 +89,9 @@ class SfmBackbone(Backbone):
         for frame in new:
             self._track(session, frame)
         frame_ids = session.memory + window_ids
-        result = reconstruct(session, frame_ids, self._solver)
+        result = reconstruct(session, frame_ids, session.solver)
         if session.outline is not None:
-            result = mend(session, session.outline, frame_ids, result, self._solver)
+            result = mend(session, session.outline, frame_ids, result, session.solver)
         session.outline = outline(frame_ids, result, session.focal_px())
         for i, T, state_i in zip(frame_ids, result.T_gauge_camera, result.states):
             session.records[i].T_gauge_camera = None if state_i == FrameState.LOST else T
@@ -101,10 +100,16 @@ class SfmBackbone(Backbone):
         return session, prediction
 
     def _begin(self, session: Session, frame: Frame) -> None:
+        c = self._config
+        share = float(np.clip(np.sqrt(frame.size[0] * frame.size[1] / _FULL_AREA_PX), 0.75, 1))
+        session.tracker = Tracker(TrackerConfig(
+            n_tracks=round(share * c.n_tracks), patch_px=c.patch_px,
+            final_patch_px=c.final_patch_px))
+        session.solver = SolverConfig(n_points=round(share * c.n_points))
         session.size = frame.size
         session.is_calibrated = frame.K is not None
         session.K = frame.K if session.is_calibrated else self_calibration.usual_K(frame.size)
-        sigma = self._config.focal_sigma if session.is_calibrated else self_calibration.SIGMA
+        sigma = c.focal_sigma if session.is_calibrated else self_calibration.SIGMA
         session.focal_information = 1.0 / sigma ** 2 if sigma else float('inf')
 
     def _track(self, session: Session, frame: Frame) -> None:

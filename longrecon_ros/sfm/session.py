@@ -14,7 +14,7 @@ from ..geometry import se3
 from ..types import Prediction
 from .bundle import FocalPrior
 from .tracks import Observations, Tracker
-from .window import Guess, Solution
+from .window import Guess, Solution, SolverConfig
 
 MIN_SHARED_TRACKS = 40
 
@@ -42,7 +42,8 @@ class Points:
 class Session:
     """State of the ``sfm`` backbone; one a stream."""
 
-    tracker: Tracker
+    tracker: Optional[Tracker] = None               # None: before the first frame
+    solver: SolverConfig = SolverConfig()
     K: Optional[np.ndarray] = None                  # (3, 3) px of the tracked image, as given
     size: Tuple[int, int] = (0, 0)                  # (width, height) px
     log_focal: float = 0.0                          # belief: ln of the true over the given focal
