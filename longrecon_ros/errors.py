@@ -1,12 +1,12 @@
 """The exception tree of the package.
 
-    LongreconError            anything a user can mend; the message says what, where, and what to do
+    LongreconError            anything a user can mend; says what, where, and what to do
     +-- ConfigError           an unknown or impossible parameter
     +-- InputError            images, videos, calibrations or trajectories that cannot be read
     |   +-- BagError          a bag that cannot be read, or whose topic is unclear
     +-- WeightsError          a checkpoint that is missing, damaged or of another net
     +-- AlignmentError        two windows whose overlap does not determine a similarity
-    +-- MissingDependency     an optional package is not installed; the message has the install line
+    +-- MissingDependency     an optional package is not installed; says the install line
 
 Misuse of the Python API (wrong shape, wrong dtype) raises ``ValueError`` naming the argument.
 The command line prints a `LongreconError` as one line and exits with 2.

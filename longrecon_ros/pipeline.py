@@ -9,8 +9,14 @@ import numpy as np
 from . import backbones
 from .alignment import make_aligner
 from .alignment.base import Aligner, Alignment, apply
-from .alignment.bridging import bridge, carry_on, has_lengths, is_lost, median_depth, \
-    shares_measured
+from .alignment.bridging import (
+    bridge,
+    carry_on,
+    has_lengths,
+    is_lost,
+    median_depth,
+    shares_measured,
+)
 from .alignment.links import LinkStatistics
 from .backbones.base import Backbone, BackboneSpec
 from .config import build, Config, MapConfig, WindowConfig

@@ -232,8 +232,8 @@ class Update:
     T_map_odom: np.ndarray                  # (4, 4) f64 rigid
     cloud: PointCloud
     prediction: Prediction
-    linked: bool = True                     # False: the window could not be aligned to the last one
-    log_scale: float = 0.0                  # ln of the window-to-odom scale over that of the last window
+    linked: bool = True                     # False: not aligned to the last window
+    log_scale: float = 0.0                  # ln of the window-to-odom scale over the last one's
     timings_ms: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self):

@@ -5,8 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import StoragePlugin
-from rosbags.rosbag2 import Writer as Writer2
+from rosbags.rosbag2 import StoragePlugin, Writer as Writer2
 from rosbags.typesys import get_typestore, Stores
 
 STORE1 = get_typestore(Stores.ROS1_NOETIC)

@@ -2,15 +2,14 @@
 
 import dataclasses
 
+from fakes import circle_pose, FakeBackbone, predict
 from hypothesis import given, strategies as st
 import numpy as np
 import pytest
 
-from fakes import circle_pose, FakeBackbone, predict
 from longrecon_ros.alignment import available, make_aligner
 from longrecon_ros.alignment.base import Alignment, apply, common_frames
-from longrecon_ros.alignment.log_scale import centre_scale, LogRatios, robust_mean, \
-    weighted_median
+from longrecon_ros.alignment.log_scale import centre_scale, LogRatios, robust_mean, weighted_median
 from longrecon_ros.errors import AlignmentError, ConfigError
 from longrecon_ros.geometry import se3
 from longrecon_ros.geometry.sim3 import Sim3

@@ -2,10 +2,10 @@
 
 import dataclasses
 
+from fakes import circle_pose, FakeBackbone, predict
 import numpy as np
 import pytest
 
-from fakes import circle_pose, FakeBackbone, predict
 from longrecon_ros.alignment.base import Alignment, apply
 from longrecon_ros.alignment.bridging import bridge, carry_on, extrapolate, is_lost, median_depth
 from longrecon_ros.alignment.links import LinkStatistics

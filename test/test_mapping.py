@@ -2,11 +2,11 @@
 
 import dataclasses
 
+from fakes import circle_pose, FakeBackbone, predict
 from hypothesis import given, strategies as st
 import numpy as np
 import pytest
 
-from fakes import circle_pose, FakeBackbone, predict
 from longrecon_ros.alignment.base import Alignment, apply
 from longrecon_ros.geometry import se3
 from longrecon_ros.mapping.hash_index import HashIndex

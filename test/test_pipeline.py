@@ -5,10 +5,10 @@ import logging
 import subprocess
 import sys
 
+from fakes import circle_pose, FakeBackbone, FakeConfig, ListSource, make_frames, RecordingSink
 import numpy as np
 import pytest
 
-from fakes import circle_pose, FakeBackbone, FakeConfig, ListSource, make_frames, RecordingSink
 from longrecon_ros import backbones, config
 from longrecon_ros.alignment import make_aligner
 from longrecon_ros.config import MapConfig, WindowConfig

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from longrecon_ros import config
-from longrecon_ros.evaluation import DepthScores, evaluate
+from longrecon_ros.evaluation import DepthScores, evaluate, WindowCentres
 from longrecon_ros.geometry import se3
 from longrecon_ros.geometry.sim3 import Sim3
 from longrecon_ros.report import pictures, splat, svg
@@ -41,7 +41,7 @@ def _record(n_points=5000, size=(64, 48), **changes) -> RunRecord:
                rng.integers(0, 256, (h, w, 3)).astype(np.uint8), depth,
                rng.uniform(size=(h, w)).astype(np.float32), depth * 2) for k in range(0, 78, 13))
     statistics = RunStatistics(
-        tuple(WindowLog(int(truth.stamps_ns[k]), k != 50, 0.01 * k, 10, 100.0 + k)
+        tuple(WindowLog(int(truth.stamps_ns[k]), k != 50, 0.01 * k, 10, 100.0 + k, _window(truth, k, k != 50))
               for k in range(0, N, 10)),
         {'read': 5.0, 'backbone': 900.0, 'map <&>': 3.0}, size, 1000, 700, samples, scores)
     fields = {
@@ -52,6 +52,13 @@ def _record(n_points=5000, size=(64, 48), **changes) -> RunRecord:
         'statistics': statistics, 'elapsed_s': 4.0, 'groundtruth': truth,
         'warnings': ('Something "odd" <happened>.',)}
     return RunRecord(**{**fields, **changes})
+
+
+def _window(truth: Trajectory, first: int, is_linked: bool) -> WindowCentres:
+    """Return a window of ten frames whose unit is 1 % shorter than that of the one before."""
+    frames = slice(first, first + 10)
+    return WindowCentres(truth.stamps_ns[frames],
+                         np.exp(0.001 * first) * truth.positions[frames], is_linked)
 
 
 EMPTY = {
@@ -115,7 +122,7 @@ def test_page_says_what_matters():
                   'Something "odd" <happened>.', 'From above', 'From the side', 'Error over time',
                   'lost: 3', 'standing still: 5', 'Depth and confidence', 'map <&>',
                   'window.size', 'numpy', 'One camera cannot know the scale',
-                  '1 of 8 windows could not be linked', '3 of 80 frames (4 %) are lost'):
+                  '1 of 8 windows could not be linked', 'over 6 links: bias -1.00 %', '3 of 80 frames (4 %) are lost'):
         assert words in text
 
 
@@ -148,6 +155,9 @@ def test_summary_is_in_metres_by_ground_truth():
     assert summary['depth_per_frame_scale']['depth_absrel'] < 1e-3
     assert (summary['fps'], summary['n_lost'], summary['n_unlinked']) == (20, 3, 1)
     assert summary['link_log_scale_mean'] == pytest.approx(np.mean([.1, .2, .3, .4, .6, .7]))
+    assert summary['link_scale_bias_percent'] == pytest.approx(-1)
+    assert summary['link_scale_spread_percent'] == pytest.approx(0, abs=1e-9)
+    assert summary['n_links_measured'] == 6
     assert summary['coverage'] == 1
 
 
@@ -156,6 +166,7 @@ def test_summary_without_truth_is_in_odom_units():
     summary = summarise(record, None, [])
     assert (summary['length_unit'], summary['ate_sim3_m'], summary['evaluation']) == \
         ('odom', None, None)
+    assert (summary['link_scale_bias_percent'], summary['n_links_measured']) == (None, 0)
     # depth is told apart from the trajectory: its own median gives the scale
     assert (summary['depth_scale_from'], summary['depth_absrel'] < 1e-3) == ('median depth', True)
 

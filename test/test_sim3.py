@@ -4,11 +4,10 @@ from hypothesis import given, strategies as st
 import numpy as np
 import pytest
 from scipy.linalg import expm
+from test_se3 import ANGLE, AXIS, rotvec, TRANSLATION
 
 from longrecon_ros.geometry import se3
 from longrecon_ros.geometry.sim3 import Sim3
-
-from test_se3 import ANGLE, AXIS, rotvec, TRANSLATION
 
 LOG_SCALE = st.one_of(st.floats(-5, 5), st.floats(-1e-7, 1e-7), st.just(0.0))
 

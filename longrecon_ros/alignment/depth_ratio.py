@@ -10,8 +10,14 @@ from ..geometry import se3
 from ..geometry.sim3 import Sim3
 from ..types import FrameState, Prediction
 from .base import Alignment, common_frames
-from .log_scale import centre_scale, dense_ratios, landmark_ratios, LogScale, robust_mean, \
-    weighted_median
+from .log_scale import (
+    centre_scale,
+    dense_ratios,
+    landmark_ratios,
+    LogScale,
+    robust_mean,
+    weighted_median,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ from ..errors import ConfigError
 from ..io.source import open_source
 from ..pipeline import Pipeline
 from ..synthetic.recipe import Production, Recipe
-from .run import add_config_arguments, config_of
 from .progress import show_progress
+from .run import add_config_arguments, config_of
 from .tables import print_table
 
 

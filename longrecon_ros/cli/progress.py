@@ -34,8 +34,13 @@ def show_progress(n_total: int) -> Iterator[Progress]:
 def _rich_bar():
     try:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress as RichProgress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
     except ImportError:
         return None
     return RichProgress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),

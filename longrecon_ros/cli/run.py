@@ -182,6 +182,9 @@ def _print(summary: dict[str, Any], out: Path, has_report: bool) -> None:
                    f'({summary["ate_sim3_percent"]:.2f} % of the path), '
                    f'{summary["ate_se3_m"]:.4g} m after SE(3)'),
                   ('drift', f'{summary["drift_percent"]:.2f} %')]
+    if summary['link_scale_bias_percent'] is not None:
+        facts.append(('links', f'scale bias {summary["link_scale_bias_percent"]:+.2f} % a link, '
+                      f'spread {summary["link_scale_spread_percent"]:.2f} %'))
     if summary['depth_absrel'] is not None:
         facts.append(('depth', f'abs rel {_share(summary["depth_absrel"])}, '
                       f'{_share(summary["depth_within_10_percent"])} of pixels within 10 %'))

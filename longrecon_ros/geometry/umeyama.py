@@ -42,6 +42,20 @@ def umeyama(source: np.ndarray, target: np.ndarray, weights=None,
     return Sim3(float(scale), R, t)
 
 
+def similarity_scale(source: np.ndarray, target: np.ndarray) -> float:
+    """Return the scale of `umeyama` alone, which exists for points on a line, too.
+
+    ``source`` and ``target`` are (P, 3), finite, P at least 2. 0 for targets in one place; NaN
+    for sources in one place.
+    """
+    source_0, target_0 = source - source.mean(axis=0), target - target.mean(axis=0)
+    covariance = target_0.T @ source_0
+    singular = np.linalg.svd(covariance, compute_uv=False)
+    singular[2] *= -1.0 if np.linalg.det(covariance) < 0 else 1.0
+    variance = float((source_0**2).sum())
+    return float(singular.sum()) / variance if variance > 0 else np.nan
+
+
 def robust_umeyama(source: np.ndarray, target: np.ndarray, weights=None, with_scale: bool = True,
                    loss: str = 'cauchy', n_iterations: int = 20) -> RobustFit:
     """Return the M-estimate of T_target_source by iteratively reweighted least squares.

@@ -14,8 +14,7 @@ from .bag import BagSource
 from .bag_reader import is_bag
 from .calibration import read_calibration
 from .folder import FolderSource
-from .video import SUFFIXES as VIDEO_SUFFIXES
-from .video import VideoSource
+from .video import SUFFIXES as VIDEO_SUFFIXES, VideoSource
 
 
 class FrameSource(Protocol):

@@ -33,7 +33,7 @@ def place(submap: Submap, T_odom_submap: np.ndarray) -> PointCloud:
 
 
 def _chosen(prediction: Prediction, n: int, min_confidence: float, limit: int) -> np.ndarray:
-    """Return flat pixel positions of frame n, ascending: one at random from each of equal parts."""
+    """Return flat pixel positions of frame n, ascending: one at random of each equal part."""
     confidence = prediction.confidence[n].reshape(-1)
     pixels = np.flatnonzero((confidence > 0) & (confidence >= min_confidence))
     if len(pixels) > limit:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config import Config
-from ..evaluation import DepthScores
+from ..evaluation import DepthScores, WindowCentres
 from ..types import PointCloud, Trajectory
 
 
@@ -31,6 +31,7 @@ class WindowLog:
     log_scale: float                        # of Update
     n_new: int                              # new frames
     total_ms: float
+    centres: WindowCentres                  # of all its frames
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ..evaluation import DepthScores
+from ..evaluation import DepthScores, WindowCentres
 from ..evaluation.depth import CONFIDENT
-from ..types import Prediction, Update
+from ..types import FrameState, Prediction, Update
 from .record import RunStatistics, Sample, WindowLog
 
 N_SAMPLES = 6
@@ -20,13 +20,15 @@ TrueDepth = Callable[[int, tuple[int, int]], np.ndarray | None]
 class RunRecorder:
     """Listens to a pipeline: give it every `Update`, then ask for the `statistics`.
 
-    ``true_depth`` is asked once for every new frame, if given. Memory grows by a few numbers a
-    window; pictures are kept of at most twelve frames, thinned out as the run gets longer.
+    ``true_depth`` is asked once for every new frame, if given. Memory grows by half a kilobyte a
+    window (its camera centres); pictures are kept of at most twelve frames, thinned out as the
+    run gets longer.
     """
 
     def __init__(self, true_depth: TrueDepth | None = None):
         self._true_depth = true_depth
         self._windows: list[WindowLog] = []
+        self._stamps_ns: dict[int, int] = {}            # of the frames of the last window
         self._stage_ms: dict[str, float] = {}
         self._size: tuple[int, int] | None = None
         self._n_pixels = self._n_confident = 0
@@ -38,7 +40,7 @@ class RunRecorder:
         """Take note of one update."""
         self._windows.append(WindowLog(
             int(update.stamps_ns[0]), update.linked, update.log_scale, len(update.stamps_ns),
-            float(sum(update.timings_ms.values()))))
+            float(sum(update.timings_ms.values())), self._centres(update)))
         for stage, ms in update.timings_ms.items():
             self.add_time(stage, ms)
         prediction = update.prediction
@@ -59,6 +61,19 @@ class RunRecorder:
             tuple(self._windows), dict(self._stage_ms), self._size, self._n_pixels,
             self._n_confident, tuple(self._samples[k] for k in chosen),
             self._depth if self._depth.n_frames else None)
+
+    def _centres(self, update: Update) -> WindowCentres:
+        """Return the camera centres of the whole window; its overlap has known stamps."""
+        prediction = update.prediction
+        new = dict(zip(update.frame_ids.tolist(), update.stamps_ns.tolist()))
+        known = {**self._stamps_ns, **new}
+        rows = [row for row, index in enumerate(prediction.frame_ids.tolist())
+                if index in known and prediction.states[row] != FrameState.LOST]
+        self._stamps_ns = {index: known[index] for index in prediction.frame_ids.tolist()
+                           if index in known}
+        stamps_ns = [known[index] for index in prediction.frame_ids[rows].tolist()]
+        return WindowCentres(np.array(stamps_ns, np.int64), prediction.T_window_camera[rows, :3, 3],
+                             update.linked)
 
     def _add_frame(self, prediction: Prediction, row: int, stamp_ns: int) -> None:
         confidence = prediction.confidence[row]

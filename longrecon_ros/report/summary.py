@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..config import as_flat_dict
-from ..evaluation import DepthScore, Evaluation, path_length
+from ..evaluation import DepthScore, Evaluation, link_scales, path_length
 from ..types import FrameState
 from .record import RunRecord, RunStatistics
 from .versions import versions
@@ -34,7 +34,7 @@ def summarise(record: RunRecord, evaluation: Evaluation | None,
         'image_size_px': record.statistics.size,
         'map_points': len(record.cloud),
         **_states(record.states),
-        **_links(record.statistics),
+        **_links(record.statistics, evaluation),
         **_trajectory_errors(evaluation),
         **_depth_errors(record.statistics, evaluation),
         'timings_ms': _timings(record),
@@ -69,13 +69,22 @@ def _states(states: np.ndarray) -> dict[str, int]:
     return {f'n_{state.name.lower()}': int(counts[state]) for state in FrameState}
 
 
-def _links(statistics: RunStatistics) -> dict[str, Any]:
+def _links(statistics: RunStatistics, evaluation: Evaluation | None) -> dict[str, Any]:
+    """Return counts of links, and how their scales err (%; only with ground truth).
+
+    ``link_log_scale_*`` is about the gauges of the windows, not about errors.
+    """
+    errors = evaluation and link_scales([window.centres for window in statistics.windows],
+                                        evaluation.pairs)
     log_scales = [window.log_scale for window in statistics.windows[1:] if window.is_linked]
     return {
         'n_windows': len(statistics.windows),
         'n_unlinked': sum(not window.is_linked for window in statistics.windows),
         'link_log_scale_mean': float(np.mean(log_scales)) if log_scales else None,
-        'link_log_scale_std': float(np.std(log_scales)) if log_scales else None}
+        'link_log_scale_std': float(np.std(log_scales)) if log_scales else None,
+        'n_links_measured': len(errors.log_ratios) if errors else 0,
+        'link_scale_bias_percent': errors and errors.bias_percent,
+        'link_scale_spread_percent': errors and errors.spread_percent}
 
 
 def _trajectory_errors(evaluation: Evaluation | None) -> dict[str, Any]:

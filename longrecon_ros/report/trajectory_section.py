@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation import Evaluation
+from ..evaluation import Evaluation, link_scales, LinkScales
 from ..types import FrameState
 from .record import RunRecord
 from .svg import legend, Line, map_plot, plot
@@ -25,7 +25,7 @@ def render(record: RunRecord, evaluation: Evaluation | None,
     plots = [_paths(record, evaluation, unit)]
     if evaluation is not None:
         plots += [_error_over_time(record, evaluation), _local_scale(evaluation)]
-    plots += [_links(record), _durations(record)]
+    plots += [_links(record, evaluation), _durations(record)]
     return [f'<div class="columns">{"".join(plots)}</div>', _states_over_time(record)]
 
 
@@ -100,8 +100,34 @@ def _states_over_time(record: RunRecord) -> str:
             f'<p class="legend">{keys}</p></section>')
 
 
-def _links(record: RunRecord) -> str:
-    """Return the log scale of each link between windows."""
+def _links(record: RunRecord, evaluation: Evaluation | None) -> str:
+    """Return the scale of each link between windows: its error if there is a truth."""
+    errors = evaluation and link_scales(
+        [window.centres for window in record.statistics.windows], evaluation.pairs)
+    return _link_errors(errors, record) if errors else _link_log_scales(record)
+
+
+def _link_errors(errors: LinkScales, record: RunRecord) -> str:
+    """Return the error of the scale of each link, and the cut where one does not hold."""
+    start_ns = record.trajectory.stamps_ns[0]
+    table = np.stack([_seconds(errors.stamps_ns, start_ns), 100 * errors.log_ratios], axis=1)
+    bias = np.stack([table[[0, -1], 0], np.full(2, errors.bias_percent)], axis=1)
+    lines = [Line(bias, 'level', 'mean'),
+             Line(table, 'estimate', 'scale error of a link', is_dots=True)]
+    cuts = np.array([_seconds(window.stamp_ns, start_ns)
+                     for window in record.statistics.windows[1:] if not window.is_linked])
+    if len(cuts):
+        lines.append(Line(np.stack([cuts, np.zeros(len(cuts))], axis=1), 'lost', 'not linked',
+                          is_dots=True))
+    return ('<section><h2>Links between windows</h2>'
+            f'{plot(lines, "time, s", "scale error, %", 190)}{legend(lines)}<p class="hint">'
+            'Change of true metres an odom unit from window to window, over '
+            f'{len(errors.log_ratios)} links: bias {errors.bias_percent:+.2f} %, spread '
+            f'{errors.spread_percent:.2f} %. The bias adds up to scale drift.</p></section>')
+
+
+def _link_log_scales(record: RunRecord) -> str:
+    """Return the log scale of each link, which is mostly that of the windows' own gauges."""
     windows = record.statistics.windows[1:]
     if len(windows) < 2:
         return ''

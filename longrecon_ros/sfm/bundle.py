@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, LinAlgError
 
 from ..geometry.se3 import so3_exp
 from .triangulation import invert_symmetric
@@ -24,9 +24,10 @@ _STRIP_SIZE = 250_000
 
 @dataclass(frozen=True, slots=True)
 class FocalPrior:
-    """What is known of the focal length before a window: ``ln(f / focal_px) ~ N(0, 1/information)``.
+    """What is known of the focal length before a window, ``ln(f / focal_px)`` being normal.
 
-    ``mean`` is the logarithm of the expected over the scene's present focal length.
+    ``mean`` is the logarithm of the expected over the scene's present focal length,
+    ``information`` one over its variance.
     """
 
     mean: float

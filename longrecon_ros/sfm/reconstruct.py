@@ -1,6 +1,7 @@
 """Poses and points of the frames of one window, whatever the camera did in it.
 
-Three cases: the camera moved (solve anew, or go on from the last window where that fails), it had no parallax (orientation only), or nothing can be measured (LOST).
+Three cases: the camera moved (solve anew, or go on from the last window where that fails), it
+had no parallax (orientation only), or nothing can be measured (LOST).
 """
 
 from dataclasses import dataclass

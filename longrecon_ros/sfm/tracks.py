@@ -4,8 +4,8 @@ Corners after Shi and Tomasi (CVPR 1994), flow after Lucas and Kanade (IJCAI 198
 (Bouguet 2000), checked there and back and against one epipolar geometry a frame pair.
 """
 
-import logging
 from dataclasses import dataclass
+import logging
 from typing import Tuple
 
 import cv2
@@ -114,7 +114,8 @@ class Tracker:
             found = np.flatnonzero(keep)
             keep[found[~_alike(self._gray, self._uv[found], gray, uv[found])]] = False
         found = np.flatnonzero(keep)
-        keep[found[~_epipolar_inliers(self._uv[found], uv[found], self._config.epipolar_px)]] = False
+        fits = _epipolar_inliers(self._uv[found], uv[found], self._config.epipolar_px)
+        keep[found[~fits]] = False
         return keep, uv
 
     def _klt(self, before: np.ndarray, gray: np.ndarray, which: np.ndarray, start: np.ndarray

@@ -1,7 +1,7 @@
 """Two views: relative pose, and the test whether there is any parallax at all."""
 
-import logging
 from dataclasses import dataclass
+import logging
 from typing import List, Optional, Tuple
 
 import cv2

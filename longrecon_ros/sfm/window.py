@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from ..geometry.se3 import so3_exp
-from .bundle import FocalPrior, Scene, adjust
+from .bundle import adjust, FocalPrior, Scene
 from .resection import locate
 from .triangulation import midpoints, world_rays
 from .two_view import Pair, starting_pairs
@@ -80,7 +80,7 @@ _FINISH = _Effort(10, 1e-4, 1.0)
 
 @dataclass(slots=True, eq=False)
 class Solution:
-    """A solved window. Frames that are not ``posed`` hold no pose, points that are nan no point."""
+    """A solved window; frames that are not ``posed`` hold no pose, unmapped points are nan."""
 
     scene: Scene
     posed: np.ndarray           # (F,) bool
@@ -218,7 +218,7 @@ class _Grower:
             self.pose(frame, R, -R @ (share * center))
 
     def grow(self, first: int, direction: int, adjust_every: int) -> None:
-        """Add frames from ``first`` on, each predicted from the last two; step over a few bad ones."""
+        """Add frames from ``first`` on, predicted from the last two; step over a few bad ones."""
         near, far, since, missed = first - direction, first - 2 * direction, 0, 0
         F = len(self.posed)
         for frame in range(first, F if direction > 0 else -1, direction):
