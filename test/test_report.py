@@ -41,8 +41,8 @@ def _record(n_points=5000, size=(64, 48), **changes) -> RunRecord:
                rng.integers(0, 256, (h, w, 3)).astype(np.uint8), depth,
                rng.uniform(size=(h, w)).astype(np.float32), depth * 2) for k in range(0, 78, 13))
     statistics = RunStatistics(
-        tuple(WindowLog(int(truth.stamps_ns[k]), k != 50, 0.01 * k, 10, 100.0 + k, _window(truth, k, k != 50))
-              for k in range(0, N, 10)),
+        tuple(WindowLog(int(truth.stamps_ns[k]), k != 50, 0.01 * k, 10, 100.0 + k,
+                        _window(truth, k, k != 50)) for k in range(0, N, 10)),
         {'read': 5.0, 'backbone': 900.0, 'map <&>': 3.0}, size, 1000, 700, samples, scores)
     fields = {
         'source': 'a <clip> & more', 'config': config.load(), 'n_frames': N,
@@ -122,7 +122,8 @@ def test_page_says_what_matters():
                   'Something "odd" <happened>.', 'From above', 'From the side', 'Error over time',
                   'lost: 3', 'standing still: 5', 'Depth and confidence', 'map <&>',
                   'window.size', 'numpy', 'One camera cannot know the scale',
-                  '1 of 8 windows could not be linked', 'over 6 links: bias -1.00 %', '3 of 80 frames (4 %) are lost'):
+                  '1 of 8 windows could not be linked', 'over 6 links: bias -1.00 %',
+                  '3 of 80 frames (4 %) are lost'):
         assert words in text
 
 

@@ -72,8 +72,8 @@ class RunRecorder:
         self._stamps_ns = {index: known[index] for index in prediction.frame_ids.tolist()
                            if index in known}
         stamps_ns = [known[index] for index in prediction.frame_ids[rows].tolist()]
-        return WindowCentres(np.array(stamps_ns, np.int64), prediction.T_window_camera[rows, :3, 3],
-                             update.linked)
+        return WindowCentres(np.array(stamps_ns, np.int64),
+                             prediction.T_window_camera[rows, :3, 3], update.linked)
 
     def _add_frame(self, prediction: Prediction, row: int, stamp_ns: int) -> None:
         confidence = prediction.confidence[row]
