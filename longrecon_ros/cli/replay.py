@@ -14,15 +14,14 @@ import argparse
 import logging
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from ..errors import InputError, MissingDependency
 from ..io.atomic import check_output_folder
 from ..io.bag_reader import is_bag
 from ..io.source import open_source
+from .outcome import print_outcome
 from .progress import show_progress
 from .run import add_config_arguments, config_of
-from .tables import print_facts
 
 _log = logging.getLogger(__name__)
 _MAX_DOMAIN = 232
@@ -60,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
     _log.info('%s', replay.source)
     with show_progress(replay.topics.n_images) as progress:
         summary = run.run_replay(replay, args.out, progress)
-    _print(summary, args.out)
+    print_outcome(summary, args.out)
     return 0
 
 
@@ -86,16 +85,3 @@ def _import_ros() -> ModuleType:
         raise MissingDependency(f'replay needs ROS 2 ({error}): source an installation, or run '
                                 '"make setup", which takes it from wheels') from None
     return replay
-
-
-def _print(summary: dict[str, Any], out: Path) -> None:
-    for warning in summary['warnings']:
-        _log.warning('%s', warning)
-    unit = 'odom units' if summary['length_unit'] == 'odom' else 'm'
-    facts = [('frames', f'{summary["frames"]}, {summary["fps"]:.1f} a second in the node'),
-             ('path', f'{summary["path_length_m"]:.4g} {unit}')]
-    if summary['ate_sim3_m'] is not None:
-        facts.append(('ATE', f'{summary["ate_sim3_m"]:.4g} m after Sim(3) '
-                             f'({summary["ate_sim3_percent"]:.2f} % of the path)'))
-    facts.append(('results', str(out / 'report.html')))
-    print_facts(facts)

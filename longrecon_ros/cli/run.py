@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 import logging
 from pathlib import Path
 import time
-from typing import Any
 
 from .. import backbones
 from ..config import Config, load, parse_override
@@ -31,8 +30,8 @@ from ..io.trajectory_file import is_kitti, read_trajectory
 from ..pipeline import Pipeline
 from ..results import RunRecord, RunRecorder, write_run
 from ..types import Frame, Trajectory, Update
+from .outcome import print_outcome
 from .progress import Progress, show_progress
-from .tables import print_facts
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +101,7 @@ def main(args: argparse.Namespace) -> int:
         is_metric=backbones.load(config.backbone).spec.scale == 'metric',
         groundtruth=groundtruth, warnings=tuple(warnings)),
         use_report=not args.no_report, force=args.force)
-    _print(summary, args.out, not args.no_report)
+    print_outcome(summary, args.out, not args.no_report)
     return 0
 
 
@@ -167,31 +166,3 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'expected a whole number above 0, got {text!r}')
     return int(text)
-
-
-def _print(summary: dict[str, Any], out: Path, has_report: bool) -> None:
-    unit = 'odom units' if summary['length_unit'] == 'odom' else 'm'
-    facts = [('frames', f'{summary["frames"]} in {summary["elapsed_s"]:.1f} s, '
-              f'{summary["fps"]:.1f} a second'),
-             ('path', f'{summary["path_length_m"]:.4g} {unit}'),
-             ('lost', f'{summary["n_lost"]} frames, {summary["n_unlinked"]} of '
-              f'{summary["n_windows"]} windows unlinked'),
-             ('map', f'{summary["map_points"]} points, coverage {_share(summary["coverage"])}')]
-    if summary['ate_sim3_m'] is not None:
-        facts += [('ATE', f'{summary["ate_sim3_m"]:.4g} m after Sim(3) '
-                   f'({summary["ate_sim3_percent"]:.2f} % of the path), '
-                   f'{summary["ate_se3_m"]:.4g} m after SE(3)'),
-                  ('drift', f'{summary["drift_percent"]:.2f} %')]
-    if summary['link_scale_bias_percent'] is not None:
-        facts.append(('links', f'scale bias {summary["link_scale_bias_percent"]:+.2f} % a link, '
-                      f'spread {summary["link_scale_spread_percent"]:.2f} %'))
-    if summary['depth_absrel'] is not None:
-        facts.append(('depth', f'abs rel {_share(summary["depth_absrel"])}, '
-                      f'{_share(summary["depth_within_10_percent"])} of pixels within 10 %'))
-    facts += [('note', warning) for warning in summary['warnings']]
-    facts.append(('results', str(out / 'report.html' if has_report else out)))
-    print_facts(facts)
-
-
-def _share(value: float | None) -> str:
-    return 'unknown' if value is None else f'{100 * value:.1f} %'
