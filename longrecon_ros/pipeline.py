@@ -1,6 +1,5 @@
 """From images to odometry and a cloud: the story of the package in one synchronous class."""
 
-import logging
 import time
 from typing import Dict, Optional
 
@@ -8,28 +7,19 @@ import numpy as np
 
 from . import backbones
 from .alignment import make_aligner
-from .alignment.base import Aligner, Alignment, apply
-from .alignment.bridging import (
-    bridge,
-    carry_on,
-    has_lengths,
-    is_lost,
-    median_depth,
-    shares_measured,
-)
+from .alignment.base import Aligner
+from .alignment.bridging import median_depth
 from .alignment.links import LinkStatistics
 from .backbones.base import Backbone, BackboneSpec
+from .chain import Chain, Link
 from .config import build, Config, MapConfig, WindowConfig
-from .errors import AlignmentError, ConfigError, InputError
-from .geometry.sim3 import Sim3
+from .errors import ConfigError, InputError
 from .mapping.pose_log import PoseLog
 from .mapping.submap import build_submap, place
 from .mapping.voxel_map import VoxelMap
 from .preprocess import Preprocessor
-from .types import Frame, PointCloud, Prediction, Trajectory, Update, Window
+from .types import Frame, PointCloud, Trajectory, Update, Window
 from .windowing import Windower
-
-_log = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -37,7 +27,6 @@ class Pipeline:
 
     odom is the frame of the first camera, in the units of the first window that has any. Every
     frame gets a pose, also where the camera is lost. Memory is bounded but for these poses.
-    ``links`` has the number of unlinked windows and the statistics of the links' log scales.
     """
 
     def __init__(self, backbone: Backbone, aligner: Aligner, window: WindowConfig,
@@ -62,16 +51,16 @@ class Pipeline:
         self._prepare = Preprocessor(spec.max_pixels, spec.patch)
         self._windower = Windower(self._window_config.size, self._window_config.overlap, spec.feed)
         self._state = self._backbone.init()
-        self._gauge: Optional[Sim3] = None          # T_odom_window of the first window
-        self._previous: Optional[Prediction] = None
-        self._previous_scale = 1.0
-        self._is_linked = True
-        self._has_scale = False
+        self._chain = Chain(self._aligner, spec.gauge)
         self._last_frame: Optional[Frame] = None
         self._poses = PoseLog()
         self._voxels: Optional[VoxelMap] = None
         self._timings_ms: Dict[str, float] = {}
-        self.links = LinkStatistics()
+
+    @property
+    def links(self) -> LinkStatistics:
+        """Counts of windows, and statistics of the links' log scales."""
+        return self._chain.links
 
     def push(self, frame: Frame) -> Optional[Update]:
         """Take one frame; return what its window adds when that is complete, else None.
@@ -111,57 +100,22 @@ class Pipeline:
         if not np.array_equal(prediction.frame_ids, window.frame_ids):
             raise ValueError(f'{self._backbone.spec.name}: the prediction must hold the frames of '
                              f'window {window.index}, got {prediction.frame_ids}')
-        aligned, log_scale = self._align(window, prediction)
+        link = self._chain.add(window, prediction)
         start = self._count_time('align', start)
         stamps_ns = np.array([frame.stamp_ns for frame in window.frames], np.int64)
-        cloud = self._extend_map(window, aligned, stamps_ns)
+        cloud = self._extend_map(window, link, stamps_ns)
         self._count_time('map', start)
-        self._previous, self._has_scale = aligned, self._has_scale or has_lengths(aligned)
+        aligned = link.aligned
         timings_ms, self._timings_ms = self._timings_ms, {}
         new = slice(window.n_overlap, None)
         return Update(aligned.frame_ids[new], stamps_ns[new], aligned.T_window_camera[new],
-                      aligned.states[new], np.eye(4), cloud, aligned, self._is_linked,
-                      log_scale, timings_ms)
+                      aligned.states[new], np.eye(4), cloud, aligned, link.linked,
+                      link.log_scale, timings_ms)
 
-    def _align(self, window: Window, prediction: Prediction):
-        """Return the prediction in odom, and the log of its scale over that of the last one."""
-        if self._gauge is None:
-            self._gauge = Sim3.from_rigid(prediction.T_window_camera[0]).inverse()
-            return apply(Alignment(self._gauge), prediction), 0.0
-        if self._backbone.spec.gauge == 'stream':
-            prediction = apply(Alignment(self._gauge), prediction)
-        try:
-            alignment = self._aligner.align(self._previous, prediction)
-        except AlignmentError as error:
-            if self._has_scale or not shares_measured(self._previous, prediction):
-                return self._keep_motion(window, prediction, error), 0.0
-            # the camera stood or turned since the start, so that every scale is right
-            self._is_linked = True
-            return apply(bridge(self._previous, prediction), prediction), 0.0
-        scale = alignment.T_odom_window.scale
-        log_scale = float(np.log(scale / self._previous_scale))
-        self._previous_scale, self._is_linked = scale, True
-        self.links.add(log_scale)
-        return apply(alignment, prediction), log_scale
-
-    def _keep_motion(self, window: Window, prediction: Prediction,
-                     error: AlignmentError) -> Prediction:
-        """Return the prediction in odom for a window that has no link to the one before."""
-        _log.warning('window %d (frames %d to %d) is not linked: %s; the last motion is kept',
-                     window.index, window.frame_ids[0], window.frame_ids[-1], error)
-        # one window at the last velocity, then at rest: a guess must not run away
-        use_motion, self._is_linked = self._is_linked, False
-        self.links.add_unlinked()
-        if is_lost(prediction, window.n_overlap):
-            return carry_on(self._previous, prediction, use_motion)
-        alignment = bridge(self._previous, prediction, use_motion)
-        self._previous_scale = alignment.T_odom_window.scale
-        return apply(alignment, prediction)
-
-    def _extend_map(self, window: Window, aligned: Prediction,
-                    stamps_ns: np.ndarray) -> PointCloud:
+    def _extend_map(self, window: Window, link: Link, stamps_ns: np.ndarray) -> PointCloud:
         """Record poses and points of a window in odom; return the cloud of its new frames."""
-        self._poses.add(aligned, stamps_ns, is_revision=self._is_linked)
+        aligned = link.aligned
+        self._poses.add(aligned, stamps_ns, is_revision=link.linked)
         config = self._map_config
         submap = build_submap(aligned, stamps_ns, window.n_overlap, window.index,
                               config.min_confidence, config.points_per_frame)

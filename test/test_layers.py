@@ -5,7 +5,8 @@
                                                        + scipy, cv2, yaml; layer 0 and themselves
     -  nets/                                           torch; nothing of ours but themselves
     2  backbones/base        layer 0;  backbones/NAME: layers 0, 1, base, nets, torch
-    3  pipeline              layers 0, 1, and backbones by name only
+    3  chain  pipeline  overlap
+                             layers 0, 1, each other, and backbones by name only
     4  io  evaluation  synthetic  report  results  export
                                                        layers 0 to 3, and each other without cycles
     5  cli/  ros/            anything; nothing imports them
@@ -27,8 +28,9 @@ MAX_LINES = 400
 
 LAYERS = {'__init__': 0, 'types': 0, 'errors': 0, 'geometry': 0,
           'config': 1, 'preprocess': 1, 'windowing': 1, 'alignment': 1, 'mapping': 1, 'loop': 1,
-          'sfm': 1, 'nets': 1, 'backbones': 2, 'pipeline': 3, 'io': 4, 'evaluation': 4,
-          'synthetic': 4, 'report': 4, 'results': 4, 'export': 4, 'cli': 5, 'ros': 5}
+          'sfm': 1, 'nets': 1, 'backbones': 2, 'chain': 3, 'pipeline': 3,
+          'overlap': 3, 'io': 4, 'evaluation': 4, 'synthetic': 4, 'report': 4, 'results': 4,
+          'export': 4, 'cli': 5, 'ros': 5}
 CORE = {'numpy', 'scipy', 'cv2', 'yaml'}
 ROS = {'rclpy', 'rosbag2_py', 'rosidl_runtime_py', 'cv_bridge', 'sensor_msgs_py', 'tf2_ros',
        'tf2_py', 'tf_transformations', 'ament_index_python', 'launch', 'launch_ros',
@@ -98,11 +100,11 @@ def _own(parts: Tuple[str, ...], target: List[str]) -> str:
         return '' if unit == 'export' else 'only backbones and export use nets'
     if unit == 'backbones' and parts[-1] in ('base', '__init__') and theirs > 0:
         return 'the base of the backbones uses layer 0 only'
-    if unit == 'pipeline' and other == 'backbones' and target[1:2] not in ([], ['base']):
+    if mine == 3 and other == 'backbones' and target[1:2] not in ([], ['base']):
         return 'the pipeline loads backbones by name'
     if mine == 0 and theirs == 0:
         return ''
-    if theirs < mine or mine == theirs == 4:
+    if theirs < mine or mine == theirs >= 3:
         return ''
     return f'layer {mine} does not use layer {theirs}'
 
@@ -119,7 +121,7 @@ def _foreign(parts: Tuple[str, ...], name: str, is_lazy: bool) -> str:
         return '' if allowed else 'torch only in backbones/NAME, nets and export'
     if name in sys.stdlib_module_names:
         return ''
-    if LAYERS[unit] == 0 or unit == 'pipeline':
+    if LAYERS[unit] in (0, 3):
         return '' if name == 'numpy' else 'numpy only'
     if name in CORE or (is_lazy and LAYERS[unit] >= 4):
         return ''
@@ -197,6 +199,8 @@ def test_units_of_one_layer_do_not_import_in_circles():
     ('backbones/pi3.py', 'from ..pipeline import Pipeline', 'layer 2 does not use layer 3'),
     ('pipeline.py', 'from .backbones.sfm import BACKBONE', 'loads backbones by name'),
     ('pipeline.py', 'from .io import source', 'layer 3 does not use layer 4'),
+    ('chain.py', 'import scipy', 'numpy only'),
+    ('chain.py', 'from .backbones.sfm import BACKBONE', 'loads backbones by name'),
     ('pipeline.py', 'def f():\n    import rclpy', 'only under ros/'),
     ('io/bag.py', 'import rosbags', 'import extras inside'),
     ('io/bag.py', 'from ..cli import main', 'nothing imports cli or ros'),
