@@ -33,13 +33,14 @@ class Preprocessor:
             raise InputError(
                 f'frame {frame.index}: the image is {_text(frame.size)} px, but the stream began '
                 f'with {_text(self._size)} px; give images of one size, or start a new run')
-        return limit_pixels(rectify(frame), self._max_pixels, self._patch)
+        ready = limit_pixels(rectify(frame), self._max_pixels, self._patch)
+        return ready if frame.truth is None else _with_truth(ready, frame)
 
 
 def rectify(frame: Frame) -> Frame:
     """Return the frame without lens distortion; K stays the same.
 
-    Pixels that the lens did not see are black. The maps of the last few cameras are kept. Raises
+    Pixels that the lens did not see are black. A truth is left as it is: see `fit_depth`. The maps of the last few cameras are kept. Raises
     InputError for an unknown model, a wrong number of coefficients, or distortion without K.
     """
     if frame.distortion is None:
@@ -48,10 +49,28 @@ def rectify(frame: Frame) -> Frame:
     if not frame.distortion.any() and frame.distortion_model != 'equidistant':
         return dataclasses.replace(frame, distortion=None)
     map_1, map_2 = _maps(frame.K.tobytes(), frame.distortion.tobytes(), frame.distortion_model,
-                         frame.size)
+                         frame.size, cv2.CV_16SC2)
     image = cv2.remap(frame.image, map_1, map_2, cv2.INTER_LINEAR,
                       borderMode=cv2.BORDER_CONSTANT)
     return dataclasses.replace(frame, image=image, distortion=None)
+
+
+def fit_depth(depth: np.ndarray, frame: Frame, size: Tuple[int, int]) -> np.ndarray:
+    """Return a depth map (H, W) of a frame as it came at the (width, height) of the network.
+
+    The map is registered to the frame's image: lens distortion is removed like the image's, then
+    it is resized; both take the nearest value, so that none is invented. 0 where the lens did not
+    see.
+    """
+    if frame.distortion is not None:
+        map_x, map_y = _maps(frame.K.tobytes(), frame.distortion.tobytes(),
+                             frame.distortion_model, frame.size, cv2.CV_32FC1)
+        depth = cv2.resize(depth, frame.size, interpolation=cv2.INTER_NEAREST_EXACT)
+        depth = cv2.remap(depth, map_x, map_y, cv2.INTER_NEAREST,
+                          borderMode=cv2.BORDER_CONSTANT)
+    if depth.shape == (size[1], size[0]):
+        return depth
+    return cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def limit_pixels(frame: Frame, max_pixels: Optional[int], patch: int = 1) -> Frame:
@@ -100,13 +119,18 @@ def _check_distortion(frame: Frame) -> None:
         raise InputError(f'{where} comes without intrinsics; give K, or drop the distortion')
 
 
+def _with_truth(ready: Frame, frame: Frame) -> Frame:
+    depth = fit_depth(frame.truth.depth, frame, ready.size)
+    return dataclasses.replace(ready, truth=dataclasses.replace(frame.truth, depth=depth))
+
+
 @lru_cache(maxsize=4)
-def _maps(K: bytes, distortion: bytes, model: str, size: Tuple[int, int]):
+def _maps(K: bytes, distortion: bytes, model: str, size: Tuple[int, int], kind: int):
     K = np.frombuffer(K).reshape(3, 3)
     distortion = np.frombuffer(distortion)
     make = (cv2.fisheye.initUndistortRectifyMap if model == 'equidistant'
             else cv2.initUndistortRectifyMap)
-    return make(K, distortion, np.eye(3), K, size, cv2.CV_16SC2)
+    return make(K, distortion, np.eye(3), K, size, kind)
 
 
 def _text(size: Tuple[int, int]) -> str:

@@ -49,6 +49,21 @@ def _freeze(record, name: str, dtype, *shape) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FrameTruth:
+    """What is true about one image; only a backbone with ``spec.needs_truth`` may read it.
+
+    The depth is registered to the image and of any size; `preprocess` brings it to the image's.
+    """
+
+    depth: np.ndarray                       # (H, W) f32 m along the optical axis, 0: unmeasured
+    T_world_camera: np.ndarray              # (4, 4) f64 m, rigid
+
+    def __post_init__(self):
+        _freeze(self, 'depth', np.float32, None, None)
+        _freeze(self, 'T_world_camera', np.float64, 4, 4)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One image of the stream.
 
@@ -63,6 +78,7 @@ class Frame:
     K: Optional[np.ndarray] = None          # (3, 3) f64 px
     distortion: Optional[np.ndarray] = None     # (n,) f64
     distortion_model: str = 'plumb_bob'
+    truth: Optional[FrameTruth] = None      # set only where a source was asked for it
 
     def __post_init__(self):
         _freeze(self, 'image', np.uint8, None, None, 3)

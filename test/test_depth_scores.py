@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from longrecon_ros.evaluation import DepthScores, fit_truth
+from longrecon_ros.evaluation import DepthScores
+from longrecon_ros.preprocess import fit_depth
 from longrecon_ros.types import Frame
 
 
@@ -73,7 +74,7 @@ def test_nothing_to_compare(truth):
 
 def test_truth_is_resized_without_inventing_values(truth):
     frame = Frame(0, 0, np.zeros((80, 120, 3), np.uint8))
-    fitted = fit_truth(truth, frame, (30, 20))
+    fitted = fit_depth(truth, frame, (30, 20))
     assert fitted.shape == (20, 30)
     assert np.isin(fitted, truth).all()
 
@@ -94,6 +95,6 @@ def test_truth_is_rectified_like_the_image(model, coefficients):
     x, y = np.round(seen).astype(int)
     depth[y - 2:y + 3, x - 2:x + 3] = 7
     frame = Frame(0, 0, np.zeros((80, 120, 3), np.uint8), K, distortion, model)
-    fitted = fit_truth(depth, frame, (120, 80))
+    fitted = fit_depth(depth, frame, (120, 80))
     assert fitted[round(40 + 60 * 0.4), round(60 + 60 * 0.5)] == 7
     assert fitted[40, 60] == 1

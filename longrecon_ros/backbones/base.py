@@ -23,6 +23,8 @@ class BackboneSpec:
     """Windows repeat the overlap, or hold unseen frames only (a cache must not see one twice)."""
     align: str
     """The aligner that ``align: auto`` stands for."""
+    needs_truth: bool = False
+    """Predictions are made from true depth and poses, ``Frame.truth``; results must say so."""
 
 
 class Backbone(abc.ABC):

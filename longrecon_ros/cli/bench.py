@@ -61,7 +61,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _against_sift(config: Config, path: Path, max_frames: int | None) -> tuple[str, ...]:
-    frames = list(open_source(path, max_frames=max_frames))
+    needs_truth = backbones.load(config.backbone).spec.needs_truth
+    frames = list(open_source(path, max_frames=max_frames, use_truth=needs_truth))
     pipeline, sift = Pipeline.from_config(config), cv2.SIFT_create()
     sift.detectAndCompute(cv2.cvtColor(frames[0].image, cv2.COLOR_RGB2GRAY), None)  # warm up
     spent_s = np.zeros(2)

@@ -23,11 +23,11 @@ import time
 from .. import backbones
 from ..config import Config, load, parse_override
 from ..errors import InputError
-from ..evaluation import fit_truth
 from ..io.atomic import check_output_folder
 from ..io.source import FrameSource, open_source
 from ..io.trajectory_file import is_kitti, read_trajectory
 from ..pipeline import Pipeline
+from ..preprocess import fit_depth
 from ..results import RunRecord, RunRecorder, write_run
 from ..types import Frame, Trajectory, Update
 from .outcome import print_outcome
@@ -81,9 +81,10 @@ def main(args: argparse.Namespace) -> int:
     check_output_folder(args.out, args.force)
     config = config_of(args)
     pipeline = Pipeline.from_config(config)
+    spec = backbones.load(config.backbone).spec
     source = open_source(args.input, topic=args.topic, gt_topic=args.gt_topic, fps=args.fps,
                          every=args.every, max_frames=args.max_frames, calib=args.calib,
-                         allow_truncated=args.allow_truncated)
+                         allow_truncated=args.allow_truncated, use_truth=spec.needs_truth)
     groundtruth = read_trajectory(args.gt) if args.gt else source.groundtruth()
     _log.info('%s', source.describe())
     with show_progress(len(source)) as progress:
@@ -98,7 +99,7 @@ def main(args: argparse.Namespace) -> int:
         source=source.describe(), config=config, n_frames=outcome.n_frames,
         trajectory=pipeline.trajectory(), states=pipeline.states(), cloud=pipeline.cloud(),
         statistics=outcome.recorder.statistics(), elapsed_s=outcome.elapsed_s,
-        is_metric=backbones.load(config.backbone).spec.scale == 'metric',
+        is_metric=spec.scale == 'metric', is_simulated=spec.needs_truth,
         groundtruth=groundtruth, warnings=tuple(warnings)),
         use_report=not args.no_report, force=args.force)
     print_outcome(summary, args.out, not args.no_report)
@@ -152,7 +153,7 @@ def _record(recorder: RunRecorder, update: Update | None) -> None:
 
 def _true_depth(source: FrameSource, frame: Frame, index: int, size: tuple[int, int]):
     depth = source.depth(index)
-    return None if depth is None else fit_truth(depth, frame, size)
+    return None if depth is None else fit_depth(depth, frame, size)
 
 
 def _with_times(truth: Trajectory, estimate: Trajectory) -> Trajectory | None:

@@ -30,7 +30,7 @@ def associate(est: Trajectory, gt: Trajectory, max_dt_s: float = MAX_DT_S) -> Pa
     """
     if not len(est) or not len(gt):
         raise InputError(f'nothing to compare: {len(est)} estimated and {len(gt)} true poses')
-    nearest = _nearest(gt.stamps_ns, est.stamps_ns)
+    nearest = nearest_in_time(gt.stamps_ns, est.stamps_ns)
     dt_ns = np.abs(gt.stamps_ns[nearest] - est.stamps_ns)
     is_near = dt_ns <= round(max_dt_s * 1e9)
     order = np.lexsort((dt_ns, nearest))
@@ -46,18 +46,18 @@ def associate(est: Trajectory, gt: Trajectory, max_dt_s: float = MAX_DT_S) -> Pa
                  gt.T_map_camera[nearest[chosen]])
 
 
-def path_length(positions: np.ndarray) -> float:
-    """Return the length of the path through (K, 3) positions."""
-    return float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum())
-
-
-def _nearest(stamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return for each wanted time the index of the nearest of the ascending stamps."""
+def nearest_in_time(stamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the index (P,) of the one of the ascending stamps nearest to each wanted time."""
     right = np.clip(np.searchsorted(stamps, wanted), 1, max(1, len(stamps) - 1))
     if len(stamps) == 1:
         return np.zeros(len(wanted), np.int64)
     left = right - 1
     return np.where(wanted - stamps[left] <= stamps[right] - wanted, left, right)
+
+
+def path_length(positions: np.ndarray) -> float:
+    """Return the length of the path through (K, 3) positions."""
+    return float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum())
 
 
 def _span(trajectory: Trajectory) -> str:

@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-
-from ..types import Frame
 
 CONFIDENT = 0.5
 """A pixel whose confidence is above this counts as predicted."""
@@ -75,23 +72,6 @@ class DepthScores:
     def per_frame_scale(self) -> DepthScore | None:
         """Return the score with each frame scaled by its own median, as depth papers do."""
         return _score(self._per_frame, 0.0) if self.n_confident else None
-
-
-def fit_truth(true_depth: np.ndarray, frame: Frame, size: tuple[int, int]) -> np.ndarray:
-    """Return a true depth map of a frame at the (width, height) of the prediction.
-
-    The map is registered to the frame's image as it came: lens distortion is removed like the
-    image's, then it is resized; both take the nearest value, so that none is invented.
-    """
-    if frame.distortion is not None:
-        make = cv2.fisheye.initUndistortRectifyMap \
-            if frame.distortion_model == 'equidistant' else cv2.initUndistortRectifyMap
-        map_x, map_y = make(frame.K, frame.distortion, np.eye(3), frame.K, frame.size,
-                            cv2.CV_32FC1)
-        true_depth = cv2.resize(true_depth, frame.size, interpolation=cv2.INTER_NEAREST)
-        true_depth = cv2.remap(true_depth, map_x, map_y, cv2.INTER_NEAREST,
-                               borderMode=cv2.BORDER_CONSTANT)
-    return cv2.resize(true_depth, size, interpolation=cv2.INTER_NEAREST)
 
 
 def _histogram(log_ratio: np.ndarray) -> np.ndarray:

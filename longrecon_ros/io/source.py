@@ -14,6 +14,7 @@ from .bag import BagSource
 from .bag_reader import is_bag
 from .calibration import read_calibration
 from .folder import FolderSource
+from .truth import TrueFrames
 from .video import SUFFIXES as VIDEO_SUFFIXES, VideoSource
 
 
@@ -80,18 +81,20 @@ class SelectedFrames:
 
 def open_source(path: Path, *, topic: str | None = None, gt_topic: str | None = None,
                 fps: float | None = None, every: int = 1, max_frames: int | None = None,
-                calib: Path | None = None, allow_truncated: bool = False) -> FrameSource:
+                calib: Path | None = None, allow_truncated: bool = False,
+                use_truth: bool = False) -> FrameSource:
     """Return the source of a path: a ROS bag, a folder of images, or a video file.
 
     ``topic`` and ``gt_topic`` are for bags, ``fps`` is for folders without times and videos,
     ``allow_truncated`` for videos and bags that break off; ``calib`` is a ``calib.json`` that goes
-    before what the input says. Frames are taken ``every`` so many, at most ``max_frames``.
+    before what the input says. With ``use_truth`` every frame carries its true depth and pose
+    (`types.FrameTruth`), which only folders have. Frames are taken ``every`` so many, at most ``max_frames``.
 
     Raises
     ------
     InputError
-        The path is missing or of no known kind, an option does not go with it, or what the source
-        itself raises.
+        The path is missing or of no known kind, an option does not go with it, the truth that was
+        asked for is not there, or what the source itself raises.
 
     """
     path = Path(path)
@@ -112,7 +115,7 @@ def open_source(path: Path, *, topic: str | None = None, gt_topic: str | None = 
         else:
             raise InputError(f'{path}: not a folder of images, a bag (.bag, .mcap, .db3 or '
                              f'folder) or a video ({" ".join(VIDEO_SUFFIXES)})')
-    return SelectedFrames(source, every, max_frames)
+    return SelectedFrames(TrueFrames(source) if use_truth else source, every, max_frames)
 
 
 def _refuse(what: str, **options: object) -> None:

@@ -6,13 +6,16 @@ from ..evaluation import Evaluation
 from ..types import FrameState
 from .record import RunRecord
 
+SIMULATED = ('SIMULATED: predictions are made from ground truth with artificial faults; this is '
+             'no result of a network.')
+
 
 def findings(record: RunRecord, evaluation: Evaluation | None, problem: str | None) -> list[str]:
     """Return warnings about a run, the most important first.
 
     ``problem`` says why there is no evaluation although there is ground truth.
     """
-    return [*_about_tracking(record), *_about_scale(record, evaluation),
+    return [*([SIMULATED] if record.is_simulated else []), *_about_tracking(record), *_about_scale(record, evaluation),
             *_about_truth(record, evaluation, problem), *record.warnings]
 
 

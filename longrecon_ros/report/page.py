@@ -33,7 +33,8 @@ def render_page(record: RunRecord, evaluation: Evaluation | None,
 
 def _headline(summary: dict[str, Any]) -> str:
     length = f'{summary["path_length_m"]:.4g} {unit_name(summary)}'
-    return f'{summary["poses"]} poses over {length}'
+    kind = 'SIMULATED: ' if summary['simulated'] else ''
+    return f'{kind}{summary["poses"]} poses over {length}'
 
 
 def _cards(summary: dict[str, Any]) -> str:

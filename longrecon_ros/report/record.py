@@ -60,5 +60,6 @@ class RunRecord:
     statistics: RunStatistics
     elapsed_s: float                        # reading and reconstructing
     is_metric: bool = False                 # the backbone knows metres
+    is_simulated: bool = False              # the backbone made its predictions from the truth
     groundtruth: Trajectory | None = None
     warnings: tuple[str, ...] = ()          # plain sentences

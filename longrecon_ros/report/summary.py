@@ -24,6 +24,7 @@ def summarise(record: RunRecord, evaluation: Evaluation | None,
     summary = {
         'source': record.source,
         'backbone': record.config.backbone,
+        'simulated': record.is_simulated,
         'align': record.config.align,
         'frames': record.n_frames,
         'poses': len(record.trajectory),

@@ -7,7 +7,7 @@ from typing import Iterator, List, Optional
 import numpy as np
 
 from ..geometry import se3
-from ..types import Frame, Trajectory
+from ..types import Frame, FrameTruth, Trajectory
 from .camera import SyntheticCamera
 from .effects import Effects, expose, shutter_times
 from .motion import Motion
@@ -29,9 +29,10 @@ class SyntheticFrame:
     distortion: Optional[np.ndarray]        # plumb_bob coefficients; None: a pure pinhole
     T_world_camera: np.ndarray              # (4, 4) f64 m
 
-    def to_frame(self) -> Frame:
-        """Return what a camera driver would know: image, stamp and calibration."""
-        return Frame(self.index, self.stamp_ns, self.image, self.K, self.distortion)
+    def to_frame(self, use_truth: bool = False) -> Frame:
+        """Return what a camera driver would know: image, stamp, calibration; on demand the truth."""
+        truth = FrameTruth(self.depth, self.T_world_camera) if use_truth else None
+        return Frame(self.index, self.stamp_ns, self.image, self.K, self.distortion, truth=truth)
 
 _NO_EFFECTS = Effects()
 
@@ -92,16 +93,22 @@ def generate(scene: Scene, motion: Motion, camera: SyntheticCamera, effects: Eff
 
 
 class SyntheticSource:
-    """A film as a frame source with ground truth: nothing is read or written."""
+    """A film as a frame source with ground truth: nothing is read or written.
 
-    def __init__(self, film: Film, n_frames: int, name: str = 'synthetic world'):
+    With ``use_truth`` every frame carries its own truth, too (`types.FrameTruth`).
+    """
+
+    def __init__(self, film: Film, n_frames: int, name: str = 'synthetic world',
+                 use_truth: bool = False):
         if n_frames < 1:
             raise ValueError(f'n_frames: expected at least 1, got {n_frames}')
         self._film, self._n_frames, self._name = film, n_frames, name
+        self._use_truth = use_truth
         self.warnings: List[str] = []
 
     def __iter__(self) -> Iterator[Frame]:
-        return (self._film.frame(index).to_frame() for index in range(self._n_frames))
+        return (self._film.frame(index).to_frame(self._use_truth)
+                for index in range(self._n_frames))
 
     def __len__(self) -> int:
         return self._n_frames
