@@ -64,6 +64,13 @@ class MapConfig:
                 raise ValueError(f'{name}: expected 1 or more, got {getattr(self, name)}')
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """How the pipeline is run; the results are the same whatever is chosen."""
+
+    use_thread: bool                        # registration beside inference
+
+
 class Section(Mapping):
     """A read-only group of raw parameters that knows its dotted name and where each came from.
 
@@ -109,6 +116,7 @@ class Config:
     align: str
     window: WindowConfig
     map: MapConfig
+    pipeline: PipelineConfig
     backbone_options: Section
     """The section named after the backbone, for ``build(Backbone.Config, ...)``."""
     node: Section
@@ -138,6 +146,7 @@ def load(path: Optional[Path] = None, overrides: Mapping = _NOTHING) -> Config:
         align=_convert(str, root['align'], root, 'align'),
         window=build(WindowConfig, root['window']),
         map=build(MapConfig, root['map']),
+        pipeline=build(PipelineConfig, root['pipeline']),
         backbone_options=root[backbone] if isinstance(root.get(backbone), Section)
         else Section({}, backbone),
         node=root['node'])
@@ -174,6 +183,7 @@ def as_flat_dict(config: Config) -> Dict[str, Any]:
     """Return all parameters of the run with dotted names and plain values."""
     tree = {'backbone': config.backbone, 'align': config.align,
             'window': dataclasses.asdict(config.window), 'map': dataclasses.asdict(config.map),
+            'pipeline': dataclasses.asdict(config.pipeline),
             config.backbone: config.backbone_options, 'node': config.node}
     return {key: value for key, value in _flatten(tree).items() if value != {}}
 

@@ -1,7 +1,8 @@
 """From images to odometry and a cloud: the story of the package in one synchronous class."""
 
+from dataclasses import dataclass
 import time
-from typing import Dict, Optional
+from typing import Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -18,12 +19,27 @@ from .mapping.pose_log import PoseLog
 from .mapping.submap import build_submap, place
 from .mapping.voxel_map import VoxelMap
 from .preprocess import Preprocessor
-from .types import Frame, PointCloud, Trajectory, Update, Window
+from .types import Frame, PointCloud, Prediction, Trajectory, Update, Window
 from .windowing import Windower
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Inferred:
+    """A window and what the backbone says of it, before it is put into odom."""
+
+    window: Window
+    prediction: Prediction
+    timings_ms: Mapping[str, float]         # preprocess, backbone
+    start_s: float                          # of the stream, on the clock of time.perf_counter
+    span_s: Tuple[float, float]             # of the backbone's step, since the stream's start
+
+
 class Pipeline:
-    """Takes frames, gives updates; single-threaded and deterministic.
+    """Takes frames, gives updates; deterministic, and without threads of its own.
+
+    `push` is `infer`, which turns frames into predictions, and then `register`, which puts these
+    into odom and the map. Each half has its own state: two threads may be inside at once, one in
+    each, if the windows keep their order; `reset` and the results need both halves at rest.
 
     odom is the frame of the first camera, in the units of the first window that has any. Every
     frame gets a pose, also where the camera is lost. Memory is bounded but for these poses.
@@ -48,14 +64,17 @@ class Pipeline:
     def reset(self) -> None:
         """Forget everything: the next frame begins a new stream."""
         spec = self._backbone.spec
+        # of infer
         self._prepare = Preprocessor(spec.max_pixels, spec.patch)
         self._windower = Windower(self._window_config.size, self._window_config.overlap, spec.feed)
         self._state = self._backbone.init()
-        self._chain = Chain(self._aligner, spec.gauge)
         self._last_frame: Optional[Frame] = None
+        self._start_s: Optional[float] = None
+        self._preprocess_ms = 0.0
+        # of register
+        self._chain = Chain(self._aligner, spec.gauge)
         self._poses = PoseLog()
         self._voxels: Optional[VoxelMap] = None
-        self._timings_ms: Dict[str, float] = {}
 
     @property
     def links(self) -> LinkStatistics:
@@ -65,21 +84,53 @@ class Pipeline:
     def push(self, frame: Frame) -> Optional[Update]:
         """Take one frame; return what its window adds when that is complete, else None.
 
+        Raises what `infer` raises.
+        """
+        inferred = self.infer(frame)
+        return None if inferred is None else self.register(inferred)
+
+    def flush(self) -> Optional[Update]:
+        """Process the frames that no window had yet; None when there are none."""
+        inferred = self.infer_rest()
+        return None if inferred is None else self.register(inferred)
+
+    def infer(self, frame: Frame) -> Optional[Inferred]:
+        """Take one frame; return its window with the prediction when that is complete, else None.
+
         Raises InputError for a frame of another size or with an earlier stamp than those before,
         ValueError for an index that does not rise.
         """
         self._check_order(frame)
-        start = time.perf_counter()
+        start_s = time.perf_counter()
         prepared = self._prepare(frame)
-        self._count_time('preprocess', start)
+        self._preprocess_ms += 1e3 * (time.perf_counter() - start_s)
         self._last_frame = frame
+        if self._start_s is None:
+            self._start_s = start_s
         window = self._windower.push(prepared)
-        return None if window is None else self._process(window)
+        return None if window is None else self._step(window)
 
-    def flush(self) -> Optional[Update]:
-        """Process the frames that no window had yet; None when there are none."""
+    def infer_rest(self) -> Optional[Inferred]:
+        """Predict the frames that no window had yet; None when there are none."""
         window = self._windower.flush()
-        return None if window is None else self._process(window)
+        return None if window is None else self._step(window)
+
+    def register(self, inferred: Inferred) -> Update:
+        """Put a window into odom and the map; the windows of `infer` in their order, each once."""
+        window, start_s = inferred.window, time.perf_counter()
+        link = self._chain.add(window, inferred.prediction)
+        aligned, middle_s = link.aligned, time.perf_counter()
+        stamps_ns = np.array([frame.stamp_ns for frame in window.frames], np.int64)
+        cloud = self._extend_map(window, link, stamps_ns)
+        end_s = time.perf_counter()
+        timings_ms = {**inferred.timings_ms, 'align': 1e3 * (middle_s - start_s),
+                      'map': 1e3 * (end_s - middle_s)}
+        spans_s = {'backbone': inferred.span_s,
+                   'register': (start_s - inferred.start_s, end_s - inferred.start_s)}
+        new = slice(window.n_overlap, None)
+        return Update(aligned.frame_ids[new], stamps_ns[new], aligned.T_window_camera[new],
+                      aligned.states[new], np.eye(4), cloud, aligned, link.linked,
+                      link.log_scale, timings_ms, spans_s)
 
     def trajectory(self) -> Trajectory:
         """Return a pose for every frame of the windows so far, each revised by later windows."""
@@ -93,24 +144,17 @@ class Pipeline:
         """Return the bounded cloud in odom."""
         return PointCloud.empty() if self._voxels is None else self._voxels.cloud()
 
-    def _process(self, window: Window) -> Update:
-        start = time.perf_counter()
+    def _step(self, window: Window) -> Inferred:
+        start_s = time.perf_counter()
         self._state, prediction = self._backbone.step(self._state, window)
-        start = self._count_time('backbone', start)
+        end_s = time.perf_counter()
         if not np.array_equal(prediction.frame_ids, window.frame_ids):
             raise ValueError(f'{self._backbone.spec.name}: the prediction must hold the frames of '
                              f'window {window.index}, got {prediction.frame_ids}')
-        link = self._chain.add(window, prediction)
-        start = self._count_time('align', start)
-        stamps_ns = np.array([frame.stamp_ns for frame in window.frames], np.int64)
-        cloud = self._extend_map(window, link, stamps_ns)
-        self._count_time('map', start)
-        aligned = link.aligned
-        timings_ms, self._timings_ms = self._timings_ms, {}
-        new = slice(window.n_overlap, None)
-        return Update(aligned.frame_ids[new], stamps_ns[new], aligned.T_window_camera[new],
-                      aligned.states[new], np.eye(4), cloud, aligned, link.linked,
-                      link.log_scale, timings_ms)
+        timings_ms = {'preprocess': self._preprocess_ms, 'backbone': 1e3 * (end_s - start_s)}
+        self._preprocess_ms = 0.0
+        return Inferred(window, prediction, timings_ms, self._start_s,
+                        (start_s - self._start_s, end_s - self._start_s))
 
     def _extend_map(self, window: Window, link: Link, stamps_ns: np.ndarray) -> PointCloud:
         """Record poses and points of a window in odom; return the cloud of its new frames."""
@@ -137,11 +181,6 @@ class Pipeline:
             raise InputError(f'frame {frame.index}: its stamp {frame.stamp_ns} ns is before '
                              f'{last.stamp_ns} ns of frame {last.index}; sort the frames by time, '
                              'or reset before a new stream')
-
-    def _count_time(self, stage: str, start: float) -> float:
-        now = time.perf_counter()
-        self._timings_ms[stage] = self._timings_ms.get(stage, 0.0) + 1e3 * (now - start)
-        return now
 
 
 def _check_chain(spec: BackboneSpec, align: str, window: WindowConfig) -> None:

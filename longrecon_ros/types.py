@@ -140,7 +140,8 @@ class Prediction:
 
     After `alignment.base.apply` the same record is in odom: then ``T_window_camera`` is
     ``T_odom_camera`` and all lengths are in odom units. ``confidence`` 0 means that the point is
-    undefined. ``landmarks`` is set by backbones that identify points across windows.
+    undefined. ``landmarks`` is set by backbones that identify points across windows, ``layers``
+    by layer-wise alignment.
     """
 
     frame_ids: np.ndarray                   # (N,) i64
@@ -151,6 +152,7 @@ class Prediction:
     K: Optional[np.ndarray] = None          # (N, 3, 3) f32 px at H x W
     states: Optional[np.ndarray] = None     # (N,) uint8 of FrameState; None: all TRACKED
     landmarks: Optional[Landmarks] = None
+    layers: Optional[np.ndarray] = None     # (N, H, W) i16, number of each pixel's depth layer
 
     def __post_init__(self):
         n = len(_freeze(self, 'frame_ids', np.int64, None))
@@ -164,6 +166,8 @@ class Prediction:
         if self.states is None:
             object.__setattr__(self, 'states', np.zeros(n, np.uint8))
         _freeze(self, 'states', np.uint8, n)
+        if self.layers is not None:
+            _freeze(self, 'layers', np.int16, n, h, w)
 
     @property
     def depth(self) -> np.ndarray:
@@ -251,6 +255,8 @@ class Update:
     linked: bool = True                     # False: not aligned to the last window
     log_scale: float = 0.0                  # ln of the window-to-odom scale over the last one's
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    spans_s: Mapping[str, Tuple[float, float]] = field(default_factory=dict)
+    """Start and end of ``backbone`` and ``register``, since the first frame of the stream."""
 
     def __post_init__(self):
         n = len(_freeze(self, 'frame_ids', np.int64, None))

@@ -25,6 +25,7 @@ def defaults(tmp_path, monkeypatch):
     window: {size: 16, overlap: 6}
     map: {voxel_m: 0.0, voxel_per_depth: 0.01, max_points: 100, min_confidence: 0.5,
           points_per_frame: 10}
+    pipeline: {use_thread: true}
     sfm: {}
     pi3: {weights: none, depth: {near: 1.0, far: 2.0}}
     node: {image_topic: /image, rate_hz: 10.0}
