@@ -10,7 +10,7 @@ from longrecon_ros.config import WindowConfig
 from longrecon_ros.geometry import se3
 from longrecon_ros.geometry.umeyama import umeyama
 from longrecon_ros.pipeline import Pipeline
-from longrecon_ros.types import Frame, Update
+from longrecon_ros.types import Frame, FrameTruth, Update
 
 PERIOD_NS = 10**8
 
@@ -48,9 +48,13 @@ def run(frames: Sequence[Frame], size: int = 16, overlap: int = 6, **options) ->
     return Run(pipeline, [u for u in updates if u is not None])
 
 
-def stream(pictures) -> List[Frame]:
-    """Return what a camera driver would make of pictures (synthetic frames), in this order."""
-    return [Frame(i, i * PERIOD_NS, p.image, p.K, getattr(p, 'distortion', None))
+def stream(pictures, use_truth: bool = False) -> List[Frame]:
+    """Return what a camera driver would make of pictures (synthetic frames), in this order.
+
+    With ``use_truth`` the frames carry depth and pose of the pictures.
+    """
+    return [Frame(i, i * PERIOD_NS, p.image, p.K, getattr(p, 'distortion', None),
+                  truth=FrameTruth(p.depth, p.T_world_camera) if use_truth else None)
             for i, p in enumerate(pictures)]
 
 

@@ -37,7 +37,7 @@ def windows_of(backbone, pictures, n=N):
     spec = backbone.spec
     prepare = Preprocessor(spec.max_pixels, spec.patch)
     windower = Windower(SIZE, OVERLAP, spec.feed)
-    windows = [windower.push(prepare(frame)) for frame in stream(pictures[:n])]
+    windows = [windower.push(prepare(frame)) for frame in stream(pictures[:n], spec.needs_truth)]
     return [w for w in [*windows, windower.flush()] if w is not None]
 
 
@@ -111,7 +111,7 @@ def test_the_pipeline_takes_it(name):
     loaded = config.load(overrides={'backbone': name})
     pipeline = Pipeline.from_config(dataclasses.replace(
         loaded, backbone_options={**loaded.backbone_options, **TINY.get(name, {})}))
-    frames = stream(film('street', N))
+    frames = stream(film('street', N), backbones.load(name).spec.needs_truth)
     updates = [u for u in [*map(pipeline.push, frames), pipeline.flush()] if u is not None]
     assert [i for u in updates for i in u.frame_ids] == list(range(N))
     assert len(pipeline.trajectory()) == N

@@ -88,7 +88,8 @@ def open_source(path: Path, *, topic: str | None = None, gt_topic: str | None = 
     ``topic`` and ``gt_topic`` are for bags, ``fps`` is for folders without times and videos,
     ``allow_truncated`` for videos and bags that break off; ``calib`` is a ``calib.json`` that goes
     before what the input says. With ``use_truth`` every frame carries its true depth and pose
-    (`types.FrameTruth`), which only folders have. Frames are taken ``every`` so many, at most ``max_frames``.
+    (`types.FrameTruth`), which only folders have. Frames are taken ``every`` so many, at most
+    ``max_frames``.
 
     Raises
     ------
