@@ -26,12 +26,14 @@ from ..errors import InputError
 from ..io.atomic import check_output_folder
 from ..io.source import FrameSource, open_source
 from ..io.trajectory_file import is_kitti, read_trajectory
+from ..overlap import Overlapped
 from ..pipeline import Pipeline
 from ..preprocess import fit_depth
 from ..results import RunRecord, RunRecorder, write_run
-from ..types import Frame, Trajectory, Update
+from ..types import Frame, Trajectory
 from .outcome import print_outcome
 from .progress import Progress, show_progress
+from .timeline import print_timeline
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--force', action='store_true',
                         help='replace the result files in DIR if there are any')
     parser.add_argument('--no-report', action='store_true', help='leave out report.html')
+    parser.add_argument('--timeline', action='store_true',
+                        help='show when the last windows were inferred and registered')
     add_config_arguments(parser)
     frames = parser.add_argument_group('frames')
     frames.add_argument('--topic', metavar='T', help='image topic of a bag')
@@ -80,14 +84,14 @@ def main(args: argparse.Namespace) -> int:
     """Reconstruct, write the results, and say what came out; return the exit code."""
     check_output_folder(args.out, args.force)
     config = config_of(args)
-    pipeline = Pipeline.from_config(config)
+    pipeline = Overlapped(Pipeline.from_config(config), config.pipeline.use_thread)
     spec = backbones.load(config.backbone).spec
     source = open_source(args.input, topic=args.topic, gt_topic=args.gt_topic, fps=args.fps,
                          every=args.every, max_frames=args.max_frames, calib=args.calib,
                          allow_truncated=args.allow_truncated, use_truth=spec.needs_truth)
     groundtruth = read_trajectory(args.gt) if args.gt else source.groundtruth()
     _log.info('%s', source.describe())
-    with show_progress(len(source)) as progress:
+    with pipeline, show_progress(len(source)) as progress:
         outcome = reconstruct(source, pipeline, progress)
     warnings = [*source.warnings, *outcome.warnings]
     if args.gt and is_kitti(args.gt):
@@ -103,6 +107,8 @@ def main(args: argparse.Namespace) -> int:
         groundtruth=groundtruth, warnings=tuple(warnings)),
         use_report=not args.no_report, force=args.force)
     print_outcome(summary, args.out, not args.no_report)
+    if args.timeline:
+        print_timeline(summary['timeline'])
     return 0
 
 
@@ -116,39 +122,34 @@ class Outcome:
     warnings: tuple[str, ...]
 
 
-def reconstruct(source: FrameSource, pipeline: Pipeline, progress: Progress) -> Outcome:
+def reconstruct(source: FrameSource, pipeline: Overlapped, progress: Progress) -> Outcome:
     """Push all frames of a source through a pipeline, recording every update.
 
     Raises ``InputError`` from the source, and when there was no frame.
     """
     first: list[Frame] = []
     recorder = RunRecorder(lambda index, size: _true_depth(source, first[0], index, size))
-    elapsed_s, n_frames, frames = 0.0, 0, iter(source)
+    n_frames, frames = 0, iter(source)
     while True:
         start_s = time.perf_counter()
-        frame = next(frames, None)
-        read_s = time.perf_counter()
-        recorder.add_time('read', 1e3 * (read_s - start_s))
-        update = pipeline.flush() if frame is None else pipeline.push(frame)
-        elapsed_s += time.perf_counter() - start_s
-        _record(recorder, update)
+        with pipeline.busy:
+            frame = next(frames, None)
+        recorder.add_time('read', 1e3 * (time.perf_counter() - start_s))
+        updates = pipeline.flush() if frame is None else pipeline.push(frame)
+        for update in updates:
+            recorder.add(update)
         if frame is None:
             break
         n_frames += 1
         first = first or [replace(frame)]
-        if update is not None:
-            progress.update(n_frames, f'{n_frames / elapsed_s:.1f} a second')
+        if updates:
+            progress.update(n_frames, f'{n_frames / pipeline.busy.total_s:.1f} a second')
     if not n_frames:
         raise InputError(f'{source.describe()}: there are no frames')
     warnings = () if first[0].K is not None else (
         'There is no calibration: the intrinsics are estimated, and lens distortion stays. Give '
         'them with --calib.',)
-    return Outcome(recorder, n_frames, elapsed_s, warnings)
-
-
-def _record(recorder: RunRecorder, update: Update | None) -> None:
-    if update is not None:
-        recorder.add(update)
+    return Outcome(recorder, n_frames, pipeline.busy.total_s, warnings)
 
 
 def _true_depth(source: FrameSource, frame: Frame, index: int, size: tuple[int, int]):

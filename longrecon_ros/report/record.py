@@ -1,5 +1,6 @@
 """Everything that is known at the end of a run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,7 @@ class RunStatistics:
     n_confident: int                        # pixels with a confidence above 0.5
     samples: tuple[Sample, ...]             # spread evenly over the run
     depth: DepthScores | None               # None: no true depth
+    spans_s: tuple[Mapping[str, tuple[float, float]], ...] = ()     # of Update, last windows
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,5 +1,6 @@
 """Gathers from the updates of a run what its results need, in bounded memory."""
 
+from collections import deque
 from collections.abc import Callable
 
 import cv2
@@ -11,6 +12,7 @@ from ..types import FrameState, Prediction, Update
 from .record import RunStatistics, Sample, WindowLog
 
 N_SAMPLES = 6
+N_SPANS = 200
 _SAMPLE_SIDE_PX = 320
 
 TrueDepth = Callable[[int, tuple[int, int]], np.ndarray | None]
@@ -22,7 +24,7 @@ class RunRecorder:
 
     ``true_depth`` is asked once for every new frame, if given. Memory grows by half a kilobyte a
     window (its camera centres); pictures are kept of at most twelve frames, thinned out as the
-    run gets longer.
+    run gets longer, and the spans of the last windows only.
     """
 
     def __init__(self, true_depth: TrueDepth | None = None):
@@ -35,12 +37,15 @@ class RunRecorder:
         self._depth = DepthScores()
         self._samples: list[Sample] = []
         self._n_seen, self._stride = 0, 1
+        self._spans_s = deque(maxlen=N_SPANS)
 
     def add(self, update: Update) -> None:
         """Take note of one update."""
         self._windows.append(WindowLog(
             int(update.stamps_ns[0]), update.linked, update.log_scale, len(update.stamps_ns),
             float(sum(update.timings_ms.values())), self._centres(update)))
+        if update.spans_s:
+            self._spans_s.append(update.spans_s)
         for stage, ms in update.timings_ms.items():
             self.add_time(stage, ms)
         prediction = update.prediction
@@ -60,7 +65,7 @@ class RunRecorder:
         return RunStatistics(
             tuple(self._windows), dict(self._stage_ms), self._size, self._n_pixels,
             self._n_confident, tuple(self._samples[k] for k in chosen),
-            self._depth if self._depth.n_frames else None)
+            self._depth if self._depth.n_frames else None, tuple(self._spans_s))
 
     def _centres(self, update: Update) -> WindowCentres:
         """Return the camera centres of the whole window; its overlap has known stamps."""

@@ -10,6 +10,7 @@ from ..config import as_flat_dict
 from ..evaluation import DepthScore, Evaluation, link_scales, path_length
 from ..types import FrameState
 from .record import RunRecord, RunStatistics
+from .timeline import timeline_of
 from .versions import versions
 
 
@@ -39,6 +40,7 @@ def summarise(record: RunRecord, evaluation: Evaluation | None,
         **_trajectory_errors(evaluation),
         **_depth_errors(record.statistics, evaluation),
         'timings_ms': _timings(record),
+        'timeline': timeline_of(record.statistics),
         'warnings': warnings,
         'evaluation': evaluation and evaluation_as_dict(evaluation),
         'config': as_flat_dict(record.config),
