@@ -35,7 +35,7 @@ from .parameters import declare
 from .publishers import Publishers
 from .session import Session, Step
 from .status import Counts, Status
-from .worker import Outcome, Worker
+from .worker import Outcome, TOLD, Worker
 
 _WAKE_S = 0.2       # between two looks for a signal
 _REPORT_S = 5.0     # between two log lines about refused images
@@ -109,6 +109,8 @@ class SlamNode:
                 raise outcome.error
             if isinstance(outcome.value, Step):
                 self._take_step(outcome.value)
+            if outcome.ticket == TOLD:
+                continue
             if outcome.ticket:
                 self._replies.pop(outcome.ticket).set_result(outcome)
             elif outcome.error is not None:

@@ -5,7 +5,7 @@ import logging
 import math
 from pathlib import Path
 import time
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from .. import backbones
 from ..config import Config
@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..io.calibration import Calibration
 from ..io.frame_maker import FrameMaker
 from ..io.trajectory_file import read_tum
+from ..overlap import Overlapped
 from ..pipeline import Pipeline
 from ..results import RunRecord, RunRecorder, write_run
 from ..types import PointCloud, Update
@@ -26,46 +27,49 @@ _RESTART_NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """What taking one image led to."""
+    """What one window gave, or that the stream began anew."""
 
     update: Optional[Update] = None
     cloud: Optional[PointCloud] = None      # the whole map in odom, when it is time for it
-    was_reset: bool = False                 # the stream began anew before this image
+    was_reset: bool = False                 # the stream began anew
 
 
 class Session:
     """One stream of images through one pipeline.
 
+    ``tell`` gets a `Step` for each window as soon as it is registered, which may be in another
+    thread, and one when the stamps say that the stream began anew.
+
     A stamp that repeats or goes back a little is refused with InputError; one that goes back more
     than a second means that a recording began again, and so does the map.
     """
 
-    def __init__(self, config: Config, node_config: NodeConfig):
-        self._config, self._node = config, node_config
+    def __init__(self, config: Config, node_config: NodeConfig, tell: Callable[[Step], None]):
+        self._config, self._node, self._tell = config, node_config, tell
         self._pipeline = Pipeline.from_config(config)
+        self._stream = Overlapped(self._pipeline, config.pipeline.use_thread, self._take_update)
         self._decode = make_decoder()
         self.reset()
 
     def reset(self) -> Step:
         """Forget the stream."""
-        self._pipeline.reset()
+        self._stream.reset()
         self._maker: Optional[FrameMaker] = None
         self._n_frames = 0
         self._last_ns: Optional[int] = None
-        self._busy_s = 0.0
+        self._is_flushing = False
         self._cloud_at = -math.inf
         self._recorder = RunRecorder()
         self._topic = ''
         return Step(was_reset=True)
 
-    def take(self, message: Any, calibration: Optional[Calibration], topic: str) -> Step:
+    def take(self, message: Any, calibration: Optional[Calibration], topic: str) -> None:
         """Feed one Image or CompressedImage; ``topic`` names it in errors."""
         now_ns = stamp_ns(message.header.stamp)
-        was_reset = self._last_ns is not None and now_ns < self._last_ns - _RESTART_NS
-        if was_reset:
+        if self._last_ns is not None and now_ns < self._last_ns - _RESTART_NS:
             _log.warning('the stamps of %s went back by %.1f s: the map begins anew', topic,
                          (self._last_ns - now_ns) * 1e-9)
-            self.reset()
+            self._tell(self.reset())
         self._topic = topic
         name = f'{topic}, image of {now_ns * 1e-9:.3f} s'
         if self._last_ns is not None and now_ns <= self._last_ns:
@@ -73,20 +77,18 @@ class Session:
                              'its time of capture')
         if self._maker is None:
             self._maker = FrameMaker(calibration, 'camera_info')
-        start = time.perf_counter()
-        frame = self._maker.make(self._n_frames, now_ns, self._decode(message, name), name)
-        self._n_frames, self._last_ns = self._n_frames + 1, now_ns
-        update = self._pipeline.push(frame)
-        self._busy_s += time.perf_counter() - start
-        is_due = time.monotonic() - self._cloud_at >= self._node.cloud_period_s
-        return self._step(update, is_due, was_reset)
+        with self._stream.busy:
+            frame = self._maker.make(self._n_frames, now_ns, self._decode(message, name), name)
+            self._n_frames, self._last_ns = self._n_frames + 1, now_ns
+            self._stream.push(frame)
 
-    def flush(self) -> Step:
-        """Process the images that wait for their window to fill."""
-        start = time.perf_counter()
-        update = self._pipeline.flush()
-        self._busy_s += time.perf_counter() - start
-        return self._step(update, with_cloud=True)
+    def flush(self) -> None:
+        """Process the images that wait for their window to fill, and wait for the last step."""
+        self._is_flushing = True        # the last step has a cloud
+        try:
+            self._stream.flush()
+        finally:
+            self._is_flushing = False
 
     def save(self) -> str:
         """Write trajectory, map, figures and page; return one line that says so.
@@ -97,19 +99,24 @@ class Session:
             raise InputError('there is nothing to save yet: send images')
         folder = Path(self._node.save_folder).expanduser().absolute()
         truth = self._node.groundtruth_file
-        trajectory, cloud = self._pipeline.trajectory(), self._pipeline.cloud()
+        trajectory, cloud = self._stream.trajectory(), self._stream.cloud()
         write_run(folder, RunRecord(
             source=self._node.source or self._topic, config=self._config,
-            n_frames=self._n_frames, trajectory=trajectory, states=self._pipeline.states(),
-            cloud=cloud, statistics=self._recorder.statistics(), elapsed_s=self._busy_s,
+            n_frames=self._n_frames, trajectory=trajectory, states=self._stream.states(),
+            cloud=cloud, statistics=self._recorder.statistics(),
+            elapsed_s=self._stream.busy.total_s,
             is_metric=backbones.load(self._config.backbone).spec.scale == 'metric',
             groundtruth=read_tum(truth) if truth else None), force=True)
         return f'{len(trajectory)} poses and {len(cloud)} points in {folder}'
 
-    def _step(self, update: Optional[Update], with_cloud: bool, was_reset: bool = False) -> Step:
-        if update is not None:
-            self._recorder.add(update)
-        if update is None or not with_cloud:
-            return Step(update, None, was_reset)
-        self._cloud_at = time.monotonic()
-        return Step(update, self._pipeline.cloud(), was_reset)
+    def close(self) -> None:
+        """End the work; the stream is over."""
+        self._stream.close()
+
+    def _take_update(self, update: Update) -> None:
+        """Record one window and tell of it; runs in the thread that registers windows."""
+        self._recorder.add(update)
+        now_s, cloud = time.monotonic(), None
+        if self._is_flushing or now_s - self._cloud_at >= self._node.cloud_period_s:
+            self._cloud_at, cloud = now_s, self._pipeline.cloud()
+        self._tell(Step(update, cloud))

@@ -1,4 +1,4 @@
-"""The only thread beside the executor's: runs the pipeline, in the order in which things came."""
+"""The thread beside the executor's: runs the pipeline, in the order in which things came."""
 
 from collections import deque, OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,13 +7,15 @@ from functools import partial
 import threading
 from typing import Any, Callable, Deque, List, Literal, Optional
 
+TOLD = -1       # ticket of what the object told by itself
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one call gave: its value, or the exception it ended with."""
 
     ticket: int
-    """The number that `Worker.call` returned; 0 for an item of the queue."""
+    """The number that `Worker.call` returned; 0 for an item of the queue, `TOLD` for neither."""
     value: Any
     error: Optional[BaseException] = None
 
@@ -21,16 +23,19 @@ class Outcome:
 class Worker:
     """Runs the methods of one object in a thread of its own.
 
-    The object is made there, by ``make_handler()``; if that fails, the failure is the only
+    The object is made there, by ``make_handler(tell)``; if that fails, the failure is the only
     outcome. `offer` hands it a queued item (its method ``take``), `call` any other method; both
-    keep their order. ``notify`` is called in the thread whenever there are new `outcomes`.
+    keep their order; `close` calls its ``close``. With ``tell(value)`` it may give outcomes at any
+    time and from any thread of its own. ``notify`` is called, in the thread that they come from,
+    whenever there are new `outcomes`.
 
     With policy ``latest`` a full queue drops its oldest item, counted by `n_dropped`; with
     ``keep_all`` `offer` waits for room. Names and arguments are all that crosses over, so that a
     process can take the place of the thread.
     """
 
-    def __init__(self, make_handler: Callable[[], Any], notify: Callable[[], None],
+    def __init__(self, make_handler: Callable[[Callable[[Any], None]], Any],
+                 notify: Callable[[], None],
                  capacity: int, policy: Literal['latest', 'keep_all']):
         self._notify, self._capacity, self._policy = notify, capacity, policy
         self._handler: Any = None
@@ -84,12 +89,14 @@ class Worker:
             return found
 
     def close(self) -> None:
-        """End the thread after the call it is in, without the queue."""
+        """End the thread after the call it is in, without the queue, and close the object."""
         with self._changed:
             self._is_closing = True
             self._items.clear()
             self._changed.notify_all()
         self._pool.shutdown(cancel_futures=True)
+        if self._handler is not None:
+            self._handler.close()
 
     def _drop_oldest(self) -> None:
         self._items.popitem(last=False)
@@ -98,8 +105,8 @@ class Worker:
     def _submit(self, ticket: int, job: Callable, *args) -> None:
         self._pool.submit(job, *args).add_done_callback(partial(self._finish, ticket))
 
-    def _make(self, make_handler: Callable[[], Any]) -> None:
-        self._handler = make_handler()
+    def _make(self, make_handler: Callable) -> None:
+        self._handler = make_handler(lambda value: self._tell(Outcome(TOLD, value)))
 
     def _take(self, number: int) -> Any:
         with self._changed:

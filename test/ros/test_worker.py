@@ -5,14 +5,15 @@ import time
 
 import pytest
 
-from longrecon_ros.ros.worker import Worker
+from longrecon_ros.ros.worker import Outcome, TOLD, Worker
 
 
 class Handler:
     """Returns what it takes; waits for ``gate`` first."""
 
-    def __init__(self, gate):
-        self._gate = gate
+    def __init__(self, gate, tell):
+        self._gate, self._tell = gate, tell
+        self.is_closed = False
 
     def take(self, item):
         """Return the item, or raise for a negative one."""
@@ -25,6 +26,14 @@ class Handler:
         """Return a word."""
         return 'flushed'
 
+    def tell_later(self):
+        """Tell something from another thread, once the gate is open."""
+        threading.Thread(target=lambda: self._gate.wait(10) and self._tell('later')).start()
+
+    def close(self):
+        """Take note."""
+        self.is_closed = True
+
 
 @pytest.fixture
 def gate():
@@ -35,7 +44,7 @@ def gate():
 def make(gate, policy, capacity=3):
     """Return a worker and the event of its notifications."""
     told = threading.Event()
-    return Worker(lambda: Handler(gate), told.set, capacity, policy), told
+    return Worker(lambda tell: Handler(gate, tell), told.set, capacity, policy), told
 
 
 def collect(worker, told, n):
@@ -108,7 +117,7 @@ def test_an_exception_is_an_outcome_and_the_worker_goes_on(gate):
 
 
 def test_a_handler_that_cannot_be_made_is_the_only_outcome():
-    def make_handler():
+    def make_handler(tell):
         raise ValueError('no weights')
 
     told = threading.Event()
@@ -118,6 +127,21 @@ def test_a_handler_that_cannot_be_made_is_the_only_outcome():
     worker.call('flush')
     worker.close()
     assert worker.outcomes() == []
+
+
+def test_the_handler_may_tell_by_itself_and_is_closed_at_the_end(gate):
+    handlers = []
+    told = threading.Event()
+    worker = Worker(lambda tell: handlers.append(Handler(gate, tell)) or handlers[0], told.set, 3,
+                    'latest')
+    worker.call('tell_later')
+    answer, = collect(worker, told, 1)
+    assert answer.ticket == 1 and answer.value is None
+    gate.set()
+    assert collect(worker, told, 1) == [Outcome(TOLD, 'later')]
+    assert not handlers[0].is_closed
+    worker.close()
+    assert handlers[0].is_closed
 
 
 def test_clear_forgets_items_and_keeps_calls(gate):
