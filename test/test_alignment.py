@@ -15,7 +15,7 @@ from longrecon_ros.geometry import se3
 from longrecon_ros.geometry.sim3 import Sim3
 from longrecon_ros.types import FrameState
 
-SOLVERS = ['sim3', 'depth_ratio']
+SOLVERS = ['sim3', 'sim3_points', 'depth_ratio']
 
 
 def link(backbone, first=10):
@@ -41,14 +41,16 @@ def test_exact_windows_link_exactly(name, n_landmarks, seed):
     assert alignment.n_inliers > 50 and alignment.rmse < 1e-4
 
 
+@pytest.mark.parametrize('name', ['se3', 'se3_points'])
 @pytest.mark.parametrize('seed', range(3))
-def test_se3_keeps_a_metric_scale(seed):
+def test_se3_keeps_a_metric_scale(name, seed):
     previous, current, truth = link(FakeBackbone(seed=seed, scale='metric'))
-    found = make_aligner('se3').align(previous, current).T_odom_window
+    found = make_aligner(name).align(previous, current).T_odom_window
     assert found.scale == 1.0 and max(error(found, truth)) < 1e-4
 
 
-@pytest.mark.parametrize('name, tolerance', [('sim3', 0.03), ('depth_ratio', 0.01)])
+@pytest.mark.parametrize('name, tolerance', [('sim3', 0.01), ('sim3_points', 0.03),
+                                             ('depth_ratio', 0.01)])
 def test_depth_noise(name, tolerance):
     errors = []
     for seed in range(8):
@@ -109,6 +111,8 @@ def test_too_little_is_refused_with_numbers():
     with pytest.raises(AlignmentError, match='0 landmarks and 0 defined pixels, 20 are needed'):
         make_aligner('depth_ratio').align(previous, blind)
     with pytest.raises(AlignmentError, match='share 0 defined points, 100 are needed'):
+        make_aligner('sim3_points').align(previous, blind)
+    with pytest.raises(AlignmentError, match='share 0 confident pixels, 50 are needed'):
         make_aligner('sim3').align(previous, blind)
 
 
@@ -127,6 +131,9 @@ def test_contradictions_are_refused():
         make_aligner('depth_ratio').align(previous,
                                           dataclasses.replace(current, local_points=wild))
     with pytest.raises(AlignmentError, match='points of the windows disagree: .*% of their'):
+        make_aligner('sim3_points').align(previous,
+                                          dataclasses.replace(current, local_points=wild))
+    with pytest.raises(AlignmentError, match='depths of the windows disagree: .*% off'):
         make_aligner('sim3').align(previous, dataclasses.replace(current, local_points=wild))
     turned = np.array(current.T_window_camera)
     turned[:, :3, :3] = turned[:, :3, :3] @ se3.so3_exp(rng.normal(size=(16, 3)))
@@ -138,6 +145,8 @@ def test_contradictions_are_refused():
     with pytest.raises(AlignmentError, match='shared cameras disagree by'):
         make_aligner('depth_ratio').align(previous,
                                           dataclasses.replace(current, T_window_camera=moved))
+    with pytest.raises(AlignmentError, match='shared cameras disagree by'):
+        make_aligner('sim3').align(previous, dataclasses.replace(current, T_window_camera=moved))
 
 
 def test_identity_takes_windows_as_they_are():
@@ -202,6 +211,7 @@ def test_centre_scale():
 
 
 def test_unknown_names_are_refused():
-    assert set(available()) == {'identity', 'sim3', 'se3', 'depth_ratio'}
+    assert set(available()) == {'identity', 'camera', 'sim3', 'se3', 'sim3_points', 'se3_points',
+                                'depth_ratio'}
     with pytest.raises(ConfigError, match="align: there is no 'sim4'; choose auto or one of"):
         make_aligner('sim4')

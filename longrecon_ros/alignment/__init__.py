@@ -1,17 +1,23 @@
 """Chaining of windows: where one lies in odom, from the frames it shares with the last one."""
 
-from typing import Callable, Dict
+from typing import Callable, Dict, Optional
 
 from ..errors import ConfigError
 from .base import Aligner
+from .camera import CameraAligner
 from .depth_ratio import DepthRatioAligner
 from .identity import IdentityAligner
-from .similarity import PointAligner
+from .layerwise import LayerwiseConfig, wrap
+from .points import PointAligner
+from .similarity import AnchorAligner
 
 _ALIGNERS: Dict[str, Callable[..., Aligner]] = {
     'identity': IdentityAligner,
-    'sim3': lambda **options: PointAligner(with_scale=True, **options),
-    'se3': lambda **options: PointAligner(with_scale=False, **options),
+    'camera': CameraAligner,
+    'sim3': lambda **options: AnchorAligner(with_scale=True, **options),
+    'se3': lambda **options: AnchorAligner(with_scale=False, **options),
+    'sim3_points': lambda **options: PointAligner(with_scale=True, **options),
+    'se3_points': lambda **options: PointAligner(with_scale=False, **options),
     'depth_ratio': DepthRatioAligner,
 }
 
@@ -21,14 +27,18 @@ def available() -> tuple:
     return tuple(_ALIGNERS)
 
 
-def make_aligner(name: str, **options) -> Aligner:
+def make_aligner(name: str, layerwise: Optional[LayerwiseConfig] = None, **options) -> Aligner:
     """Return the aligner of that name; ConfigError for a name that is not there.
 
-    ``identity``: the backbone speaks one frame. ``sim3``, ``se3``: robust Umeyama over the
-    pointmaps of the shared frames. ``depth_ratio``: rotation from poses, scale from depths,
-    translation from camera centres. ``options`` are the fields of the aligner's class.
+    ``identity``: the backbone speaks one frame. ``camera``: the last shared camera is made to
+    coincide, nothing is fitted. ``sim3``, ``se3``: scale from the depths of shared
+    pixels, rotation and translation from shared cameras (LASER). ``sim3_points``, ``se3_points``:
+    robust fit of the pointmaps of the shared frames (VGGT-Long). ``depth_ratio``: for sparse
+    reconstructions, scale from landmarks. ``options`` are the fields of the aligner's class.
+    ``layerwise`` wraps it, so that it gives each depth layer a scale of its own, too.
     """
     if name not in _ALIGNERS:
         raise ConfigError(f'align: there is no {name!r}; choose auto or one of: '
                           + ', '.join(_ALIGNERS))
-    return _ALIGNERS[name](**options)
+    aligner = _ALIGNERS[name](**options)
+    return aligner if layerwise is None else wrap(aligner, layerwise)

@@ -16,6 +16,7 @@ class Alignment:
 
     T_odom_window: Sim3
     depth_scale: Optional[np.ndarray] = None    # (N, H, W) f32, times local_points before scale
+    layers: Optional[np.ndarray] = None         # (N, H, W) i16, the depth layers it comes from
     n_inliers: int = 0                          # of what the method compares: points or landmarks
     rmse: float = 0.0                           # m, of the positions the method fitted
     log_scale_spread: float = 0.0
@@ -73,4 +74,5 @@ def apply(alignment: Alignment, prediction: Prediction) -> Prediction:
         prediction,
         T_window_camera=T.apply_to_poses(prediction.T_window_camera),
         local_points=prediction.local_points * factor,
-        landmarks=landmarks)
+        landmarks=landmarks,
+        layers=alignment.layers)

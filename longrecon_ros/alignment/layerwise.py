@@ -1,0 +1,120 @@
+"""Layer-wise scale alignment: what LASER adds to the similarity between two windows.
+
+A network gives near and far things of one window scales that differ by some percent, and differ
+otherwise in the next window. So each depth layer of a window gets a scale of its own: measured
+where the shared frames see the layer, handed on from frame to frame along the motion, applied
+along the ray. The previous window comes with its own layer scales applied, so that they chain.
+"""
+
+from dataclasses import dataclass, replace
+from typing import List, Literal
+
+import numpy as np
+
+from ..types import Prediction
+from . import published_layers
+from .base import Aligner, Alignment, common_frames
+from .layer_grid import LayerGrid
+from .layer_scales import combine, fill, hand_on, LogScales, measure, unknown
+from .similarity import original_mask
+from .surfaces import SurfaceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class LayerwiseConfig:
+    """Parameters of layer-wise alignment; ``config/default.yaml`` explains them."""
+
+    use: Literal['auto', 'always', 'never'] = 'auto'
+    faithful: bool = False
+    shared_intrinsics: bool = True
+    confident_share: float = 0.5
+    jump: float = 0.04
+    min_share: float = 0.002
+    work_pixels: int = 16000
+
+    def __post_init__(self):
+        if not 0 < self.confident_share <= 1:
+            raise ValueError('confident_share: expected above 0 and at most 1, got '
+                             f'{self.confident_share}')
+        if not 0 < self.jump < 1:
+            raise ValueError(f'jump: expected above 0 and below 1, got {self.jump}')
+        if not 0 <= self.min_share < 1:
+            raise ValueError(f'min_share: expected 0 or more and below 1, got {self.min_share}')
+        if self.work_pixels < 100:
+            raise ValueError(f'work_pixels: expected 100 or more, got {self.work_pixels}')
+
+    @property
+    def surfaces(self) -> SurfaceConfig:
+        """What counts as a layer."""
+        return SurfaceConfig(self.work_pixels, self.jump, self.min_share)
+
+
+def wrap(aligner: Aligner, config: LayerwiseConfig) -> Aligner:
+    """Return the aligner that adds layer scales to another one."""
+    kind = PublishedLayers if config.faithful else LayerwiseAligner
+    return kind(aligner, config)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerwiseAligner:
+    """Wraps an aligner and adds a factor for every depth layer; needs no unit of depth."""
+
+    aligner: Aligner
+    config: LayerwiseConfig = LayerwiseConfig()
+
+    def align(self, previous: Prediction, current: Prediction) -> Alignment:
+        """Return the alignment of the wrapped aligner with a factor for every pixel.
+
+        Raises AlignmentError where the wrapped aligner does, and for nothing else.
+        """
+        alignment = self.aligner.align(previous, current)
+        grid = LayerGrid.of(current, self.config.surfaces)
+        scales = self._scales(previous, current, alignment, grid)
+        factors = [np.exp(fill(of_frame, depth)).astype(np.float32)
+                   for of_frame, depth in zip(scales, grid.log_depths)]
+        depth_scale = np.stack([factor[labels] for factor, labels in zip(factors, grid.layers)])
+        return replace(alignment, depth_scale=depth_scale, layers=grid.layers)
+
+    def _scales(self, previous: Prediction, current: Prediction, alignment: Alignment,
+                grid: LayerGrid) -> List[LogScales]:
+        i, j = common_frames(previous, current)
+        row_before = dict(zip(j.tolist(), i.tolist()))
+        scales: List[LogScales] = []
+        for t in range(len(current.frame_ids)):
+            pixels = grid.pixels(t)
+            here = unknown(pixels)
+            if t:
+                here = hand_on(scales[-1], grid.shared_pixels(t - 1), pixels)
+            if t in row_before:
+                here = combine(here, self._measured(previous, row_before[t], current, t,
+                                                    alignment, grid))
+            scales.append(here)
+        return scales
+
+    def _measured(self, previous: Prediction, row: int, current: Prediction, t: int,
+                  alignment: Alignment, grid: LayerGrid) -> LogScales:
+        log_ratio, weights = grid.log_ratio(previous, row, current, t)
+        log_ratio = log_ratio - np.log(alignment.T_odom_window.scale)
+        return measure(log_ratio, weights, grid.labels[t], grid.pixels(t), grid.min_pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedLayers:
+    """Wraps an aligner and adds the layer scales of LASER's code, with its faults."""
+
+    aligner: Aligner
+    config: LayerwiseConfig = LayerwiseConfig(faithful=True)
+
+    def align(self, previous: Prediction, current: Prediction) -> Alignment:
+        """Return the alignment of the wrapped aligner with a factor for every pixel."""
+        alignment = self.aligner.align(previous, current)
+        i, j = common_frames(previous, current)
+        share = self.config.confident_share
+        depth = current.depth * np.float32(alignment.T_odom_window.scale)
+        layers = published_layers.depth_layers(depth, original_mask(current, share))
+        before = previous.layers
+        if before is None:
+            before = published_layers.depth_layers(previous.depth, original_mask(previous, share))
+        scales = published_layers.layer_scales(previous.depth[i], before[i], depth, layers)
+        return replace(alignment, depth_scale=published_layers.scale_map(layers, scales),
+                       layers=layers)

@@ -1,0 +1,178 @@
+"""Depth layers as surfaces: pixels that no jump of depth separates.
+
+Where a camera sees one thing in front of another, inverse depth jumps; on one surface, however
+slanted, it changes evenly (on a plane it is linear in the image). So links between neighbours are
+cut where inverse depth changes by more than on both sides of the link, relative to itself. That
+needs no unit of depth. What hangs together is a layer.
+"""
+
+from dataclasses import dataclass
+from typing import Tuple
+
+import cv2
+import numpy as np
+
+from .segments import means, relabel
+
+_KERNEL = np.ones((3, 3), np.uint8)
+_AROUND = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
+_N_GROW = 6                 # steps by which layers grow over the pixels along their borders
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceConfig:
+    """What counts as a jump, and how small a layer may be."""
+
+    work_pixels: int = 16000        # layers are found on a grid of about so many
+    jump: float = 0.04              # of inverse depth, beyond the slope around it
+    min_share: float = 0.002        # of the image; smaller layers join what is nearest in depth
+    max_layers: int = 200
+
+
+def work_stride(shape: tuple, work_pixels: int) -> int:
+    """Return the step of the grid on which layers of images of this (H, W) are found."""
+    return max(1, round((shape[0] * shape[1] / work_pixels)**0.5))
+
+
+def log_depth(depth: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the logarithm (H, W) f32 of a depth map, as it is and without single wrong pixels.
+
+    The latter is a median over 5 x 5 pixels. NaN where depth is no number above 0.
+    """
+    with np.errstate(divide='ignore', invalid='ignore'):
+        log = np.log(depth)
+    bad = ~np.isfinite(log)
+    if bad.any():
+        log[bad] = np.float32(np.median(log[~bad])) if not bad.all() else 0.0
+    smooth = cv2.medianBlur(np.ascontiguousarray(log, np.float32), 5)
+    log[bad] = smooth[bad] = np.nan
+    return log, smooth
+
+
+def find_layers(log: np.ndarray, config: SurfaceConfig) -> np.ndarray:
+    """Return layers (h, w) int32, 0 to n - 1, of a smooth log depth (h, w), NaN where unknown."""
+    known = np.isfinite(log)
+    if not known.any():
+        return np.zeros(log.shape, np.int32)
+    log = np.where(known, log, np.nanmedian(log)).astype(np.float32)
+    solid = _solid(log, config.jump) & known
+    _, labels = cv2.connectedComponents(solid.astype(np.uint8), connectivity=4)
+    labels -= 1                                 # -1: not of any layer yet
+    _drop_small(labels, config)
+    if labels.max() < 0:
+        return np.zeros(log.shape, np.int32)
+    _grow(labels, log)
+    return _join_weak(labels, log, config.jump)
+
+
+def full_size(labels: np.ndarray, work_log: np.ndarray, log: np.ndarray,
+              stride: int) -> np.ndarray:
+    """Return layers (H, W) int16 of all pixels, from those on the grid, exact at the borders.
+
+    A pixel near a border belongs to the layer around it whose depth is nearest to its own.
+    ``work_log`` (h, w) is the smooth log depth on the grid, ``log`` (H, W) that of all pixels.
+    """
+    H, W = log.shape
+    rows = np.minimum(np.arange(H) // stride, len(labels) - 1)
+    columns = np.minimum(np.arange(W) // stride, labels.shape[1] - 1)
+    full = labels[rows[:, None], columns]
+    border = _is_border(labels)[rows[:, None], columns]
+    v, u = np.nonzero(border)
+    work = np.pad(work_log, 1, constant_values=np.nan)
+    padded = np.pad(labels, 1, mode='edge')
+    own = log[v, u]
+    best, chosen = np.full(len(v), np.inf, np.float32), full[v, u]
+    for dv, du in ((0, 0), *_AROUND):
+        at = rows[v] + 1 + dv, columns[u] + 1 + du
+        distance = np.abs(work[at] - own)
+        nearer = distance < best
+        best, chosen = np.where(nearer, distance, best), np.where(nearer, padded[at], chosen)
+    full[v, u] = chosen
+    return full.astype(np.int16)
+
+
+def _solid(log: np.ndarray, jump: float) -> np.ndarray:
+    """Return (h, w) bool: pixels whose links to the four neighbours are all whole."""
+    inverse = np.exp(-log)
+    solid = np.ones(log.shape, bool)
+    for axis in (0, 1):
+        cut = _cut(inverse if axis else inverse.T, jump)
+        cut = cut if axis else cut.T
+        before = (slice(None), slice(None, -1)) if axis else (slice(None, -1), slice(None))
+        after = (slice(None), slice(1, None)) if axis else (slice(1, None), slice(None))
+        solid[before] &= ~cut
+        solid[after] &= ~cut
+    return solid
+
+
+def _cut(inverse: np.ndarray, jump: float) -> np.ndarray:
+    """Return (h, w - 1) bool: links between horizontal neighbours across a jump."""
+    step = np.abs(np.diff(inverse, axis=1))
+    padded = np.pad(step, ((0, 0), (2, 2)), mode='edge')
+    w = step.shape[1]
+    slope = np.minimum.reduce([padded[:, k:k + w] for k in (0, 1, 3, 4)])
+    return step - slope > jump * np.minimum(inverse[:, 1:], inverse[:, :-1])
+
+
+def _drop_small(labels: np.ndarray, config: SurfaceConfig) -> None:
+    """Number the large layers from 0 and unmark the others, in place."""
+    sizes = np.bincount(labels[labels >= 0], minlength=1)
+    least = config.min_share * labels.size
+    if len(sizes) > config.max_layers:
+        least = max(least, float(np.partition(sizes, -config.max_layers)[-config.max_layers]))
+    number = np.full(len(sizes) + 1, -1)
+    large = np.flatnonzero(sizes >= max(1, least))
+    number[large] = np.arange(len(large))
+    labels[:] = number[labels]                  # -1 takes the last entry
+
+
+def _grow(labels: np.ndarray, log: np.ndarray) -> None:
+    """Give every unmarked pixel the layer of the neighbour that is nearest in depth, in place."""
+    h, w = labels.shape
+    for _ in range(_N_GROW):
+        v, u = np.nonzero(labels < 0)
+        if not len(v):
+            return
+        padded = np.pad(labels, 1, constant_values=-1)
+        padded_log = np.pad(log, 1, mode='edge')
+        best, chosen = np.full(len(v), np.inf, np.float32), np.full(len(v), -1, np.int32)
+        for dv, du in _AROUND:
+            at = v + 1 + dv, u + 1 + du
+            distance = np.where(padded[at] >= 0, np.abs(padded_log[at] - log[v, u]), np.inf)
+            nearer = distance < best
+            best, chosen = np.where(nearer, distance, best), np.where(nearer, padded[at], chosen)
+        labels[v, u] = chosen
+    unmarked = labels < 0
+    if unmarked.any():
+        # far from any layer: the nearest one in the image
+        _, nearest = cv2.distanceTransformWithLabels(
+            unmarked.astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+        of = np.full(int(nearest.max()) + 1, 0)
+        of[nearest[~unmarked]] = labels[~unmarked]
+        labels[unmarked] = of[nearest[unmarked]]
+
+
+def _join_weak(labels: np.ndarray, log: np.ndarray, jump: float) -> np.ndarray:
+    """Join touching layers whose border is no jump along most of it."""
+    n = int(labels.max()) + 1
+    a = np.concatenate([labels[:, :-1].ravel(), labels[:-1].ravel()]).astype(np.int64)
+    b = np.concatenate([labels[:, 1:].ravel(), labels[1:].ravel()])
+    step = np.concatenate([np.abs(np.diff(log, axis=1)).ravel(),
+                           np.abs(np.diff(log, axis=0)).ravel()])
+    border = a != b
+    pair = np.minimum(a, b)[border] * n + np.maximum(a, b)[border]
+    pairs, at = np.unique(pair, return_inverse=True)
+    is_weak = 2 * np.bincount(at, step[border] < jump / 2) > np.bincount(at)
+    low, high = np.divmod(pairs[is_weak], n)
+    return relabel(labels, low, high, n)
+
+
+def _is_border(labels: np.ndarray) -> np.ndarray:
+    """Return (h, w) bool: cells with another layer among the eight around them."""
+    values = labels.astype(np.int16)
+    return cv2.dilate(values, _KERNEL) != cv2.erode(values, _KERNEL)
+
+
+def layer_depths(log: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the mean log depth (n,) of every layer."""
+    return means(np.nan_to_num(log), labels)
