@@ -16,6 +16,7 @@ from .logs import set_up_logging
 VERBS = MappingProxyType({
     'run': ('.run', 'reconstruct a video, a folder of images or a bag'),
     'replay': ('.replay', 'play a bag through the live ROS node and keep its results'),
+    'ablate': ('.ablate', 'compare ways to align windows: ATE, depth, points, time'),
     'evaluate': ('.evaluate', 'compare a trajectory with the truth: ATE, RPE, drift'),
     'info': ('.info', 'say what an input holds, or what is installed'),
     'synth': ('.synth', 'film a synthetic world: images with exact truth'),

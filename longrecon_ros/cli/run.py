@@ -53,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     frames.add_argument('--topic', metavar='T', help='image topic of a bag')
     frames.add_argument('--fps', metavar='F', type=float,
                         help='frames a second of a folder without times, or of a video')
-    frames.add_argument('--every', metavar='N', type=_count, default=1,
+    frames.add_argument('--every', metavar='N', type=parse_count, default=1,
                         help='take every N-th frame (default: every one)')
-    frames.add_argument('--max-frames', metavar='N', type=_count, help='stop after N frames')
+    frames.add_argument('--max-frames', metavar='N', type=parse_count, help='stop after N frames')
     frames.add_argument('--calib', metavar='FILE', type=Path,
                         help='calib.json (fx fy cx cy dist) that goes before what INPUT says')
     frames.add_argument('--allow-truncated', action='store_true',
@@ -164,7 +164,8 @@ def _with_times(truth: Trajectory, estimate: Trajectory) -> Trajectory | None:
     return replace(truth, stamps_ns=estimate.stamps_ns)
 
 
-def _count(text: str) -> int:
+def parse_count(text: str) -> int:
+    """Return a whole number above 0, for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'expected a whole number above 0, got {text!r}')
     return int(text)

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     film.add_argument('--scene', choices=tuple(DESCRIPTIONS), default='indoor',
                       help='world (default: %(default)s)')
     film.add_argument('--frames', metavar='N', type=int, help='images (default: one lap)')
-    film.add_argument('--size', metavar='WxH', type=_size, default=(640, 480),
+    film.add_argument('--size', metavar='WxH', type=parse_size, default=(640, 480),
                       help='image size, px (default: 640x480)')
     film.add_argument('--fps', metavar='HZ', type=float, default=20.0,
                       help='images a second (default: %(default)g)')
@@ -103,7 +103,8 @@ def _bag_format(args: argparse.Namespace) -> BagFormat:
     return BagFormat(args.storage, images, args.truth_tf)
 
 
-def _size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
+    """Return (width, height) of ``640x480``, for argparse."""
     match = re.fullmatch(r'(\d+)[xX](\d+)', text)
     if not match:
         raise argparse.ArgumentTypeError(f'expected WIDTHxHEIGHT, such as 640x480, got {text!r}')
