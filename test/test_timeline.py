@@ -62,7 +62,7 @@ def test_the_picture_shows_what_runs_at_once():
                            '     6 |    ====#       |',
                            '     7 |        ====####|']
     assert lines[-1] == ('registration took 3.01 s in 3 windows, 34 % of it beside the inference '
-                         'of other windows')
+                         'of other windows (the rest while frames were read, or at the end)')
     assert timeline_lines(timeline, n_rows=1, width=8)[1:-1] == ['     7 |====####|']
     assert timeline_lines(None) == ['timeline: no window was processed']
 

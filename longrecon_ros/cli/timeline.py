@@ -47,4 +47,5 @@ def _share(timeline: dict[str, Any]) -> str:
     share = timeline['hidden_share']
     hidden = 'an unknown part' if share is None else f'{100 * share:.0f} %'
     return (f'registration took {spent_s:.2f} s in {len(timeline["register_s"])} windows, '
-            f'{hidden} of it beside the inference of other windows')
+            f'{hidden} of it beside the inference of other windows (the rest while frames were '
+            'read, or at the end)')
