@@ -3,6 +3,7 @@
 A backbone whose default configuration is too heavy for a test gets an entry in `TINY`.
 """
 
+import copy
 import dataclasses
 
 from fakes import FakeBackbone
@@ -115,6 +116,17 @@ def test_the_pipeline_takes_it(name):
     updates = [u for u in [*map(pipeline.push, frames), pipeline.flush()] if u is not None]
     assert [i for u in updates for i in u.frame_ids] == list(range(N))
     assert len(pipeline.trajectory()) == N
+
+
+def test_predictions_stay_as_they_are_while_later_windows_come(one):
+    backbone, windows, _ = one
+    state, predictions, copies = backbone.init(), [], []
+    for window in windows:
+        state, prediction = backbone.step(state, window)
+        predictions.append(prediction)
+        copies.append(copy.deepcopy(prediction))
+    for prediction, as_given in zip(predictions, copies):
+        assert_equal(prediction, as_given)
 
 
 def test_predictions_hold_the_frames_of_their_window_in_order(one):

@@ -43,7 +43,10 @@ class Backbone(abc.ABC):
 
     @abc.abstractmethod
     def step(self, state: Any, window: Window) -> Tuple[Any, Prediction]:
-        """Predict one window; return the next state (``state`` may be consumed) and the result."""
+        """Predict one window; return the next state (``state`` may be consumed) and the result.
+
+        Another thread may read the result while the next step runs: it is not written to again.
+        """
 
 
 class LockstepBackbone(Backbone):
