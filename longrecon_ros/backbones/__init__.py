@@ -4,8 +4,10 @@ A module ``foo.py`` here defines ``FooBackbone`` (a `base.Backbone`) and ends wi
 ``BACKBONE = FooBackbone``; nothing else needs to know of it.
 """
 
+import ast
 import difflib
 import importlib
+from pathlib import Path
 import pkgutil
 from typing import Tuple, Type
 
@@ -17,6 +19,12 @@ def available() -> Tuple[str, ...]:
     """Return the names of all backbones, sorted, without importing any."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)
                         if module.name != 'base' and not module.name.startswith('_')))
+
+
+def describe(name: str) -> str:
+    """Return the first line of a backbone's docstring, without importing it."""
+    source = (Path(__path__[0]) / f'{name}.py').read_text(encoding='utf-8')
+    return ast.get_docstring(ast.parse(source)).splitlines()[0].replace('`', '')
 
 
 def load(name: str) -> Type[Backbone]:

@@ -1,29 +1,28 @@
-"""Depth layers of a window, from true depth: surfaces that occlusion edges separate.
+"""Depth layers of a window, from true depth and poses: surfaces that occlusion edges separate.
 
-A layer of one frame is a connected part of the image across whose inside the depth never jumps.
-Layers of successive frames are one where they cover the same surface: the depth of one frame is
-moved into the other by the true poses, which is exact, also under fast motion.
+Every frame is cut into smooth parts (`_simulated_parts`). Parts that go over into each other
+without a jump of the depth attract, by the length of their common border; parts of which one
+hides the other repel. Parts of successive frames attract by the surface they share: the depth of
+one frame is moved into the other by the true poses, which is exact however fast the camera is.
+Clusters of all that are the layers, the same in all frames of the window. So a cabinet on the
+floor is a layer of its own when more of its outline hides the wall than touches the floor.
 """
 
 from dataclasses import dataclass
-from typing import List, Sequence, Tuple
+from typing import List, Tuple
 
-import cv2
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from ..geometry import se3
+from ._simulated_clusters import cluster
+from ._simulated_parts import beside, cuts, Parts, split
 
-_MIN_SHARE = 0.002
-"""Smaller components, as a share of the image, join the neighbour they differ from least."""
-_MIN_IOU = 0.5
-_LINK_STRIDE_PX = 2
-_LINK_TOLERANCE = 0.05
-"""Log depth; more than that means that one surface hides the other."""
-_SKY_FROM_M = 15.0
-"""A hole at the upper border is sky where something is so far away; indoors it is a hole."""
-_SKY_FACTOR = 2.0
+_STRIDE_PX = 2
+"""Parts are found at half the resolution."""
+_TOLERANCE = 0.05
+"""Log depth; where two frames differ by more, one surface hides the other."""
+_PERMANENCE = 2.0
+"""How much more a shared surface binds parts of two frames than borders inside one do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,145 +34,92 @@ class Layers:
     is_edge: np.ndarray                     # (N, H, W) bool, pixels beside an occlusion edge
 
 
-def fill(depth: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Return a depth map (H, W) f32 m without holes, and where it is measured (H, W) bool.
-
-    Holes (0 or not finite) take the nearest measured depth; sky is put beyond everything else. A
-    map without any measurement becomes 1 m.
-    """
-    is_measured = np.isfinite(depth) & (depth > 0)
-    if is_measured.all() or not is_measured.any():
-        return np.where(is_measured, depth, 1).astype(np.float32), is_measured
-    _, nearest = cv2.distanceTransformWithLabels(
-        np.uint8(~is_measured), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
-    values = np.zeros(nearest.max() + 1, np.float32)
-    values[nearest[is_measured]] = depth[is_measured]
-    filled = values[nearest]
-    far_m = float(depth[is_measured].max())
-    if far_m > _SKY_FROM_M:
-        _, holes = cv2.connectedComponents(np.uint8(~is_measured), connectivity=4)
-        at_border = np.unique(holes[0][holes[0] > 0])
-        filled[np.isin(holes, at_border)] = _SKY_FACTOR * far_m
-    return filled, is_measured
-
-
 def find_layers(depth: np.ndarray, rays: np.ndarray, K: np.ndarray, T_world_camera: np.ndarray,
-                step: float) -> Layers:
+                step: float, contact: float) -> Layers:
     """Return the layers of filled depth maps (N, H, W) m.
 
     ``rays`` (H, W, 3) are the viewing rays with z = 1 for ``K`` (3, 3) px; poses (N, 4, 4) are
-    true; ``step`` is the jump of the log depth, beyond the slope, that makes an occlusion edge.
+    true; ``step`` is the jump of the log depth, beyond the slope, that makes an occlusion edge;
+    ``contact`` is how much a border without a jump binds for each pixel, where one with a jump
+    parts by 1.
     """
+    coarse = slice(None, None, _STRIDE_PX)
     log_depth = np.log(depth)
-    parts, edges = zip(*(_split(frame, step) for frame in log_depth))
-    labels, n_layers = [parts[0]], int(parts[0].max()) + 1
-    for t in range(1, len(depth)):
-        pairs = _pairs(parts[t - 1], parts[t], log_depth[t - 1], depth[t], rays, K,
-                       se3.relative(T_world_camera[t - 1], T_world_camera[t]))
-        names = _names_of(labels[-1], parts[t - 1])
-        new = np.full(int(parts[t].max()) + 1, -1, np.int32)
-        for before, now in _matches(pairs):
-            new[now] = names[before]
-        is_new = new < 0
-        new[is_new] = n_layers + np.arange(np.count_nonzero(is_new))
-        n_layers += int(np.count_nonzero(is_new))
-        labels.append(new[parts[t]])
-    return Layers(np.stack(labels), n_layers, np.stack(edges))
+    parts = [split(np.ascontiguousarray(frame[coarse, coarse]), step) for frame in log_depth]
+    first = np.cumsum([0, *(part.n_parts for part in parts)])
+    pairs, weights = _bonds_inside(parts, first, contact)
+    for t in range(1, len(parts)):
+        T = se3.relative(T_world_camera[t - 1], T_world_camera[t])
+        shared, bond = _bonds_between(parts[t - 1], parts[t], log_depth[t - 1][coarse, coarse],
+                                      depth[t][coarse, coarse], rays[coarse, coarse], K, T)
+        pairs.append(shared + [first[t - 1], first[t]])
+        weights.append(bond)
+    layer_of = cluster(int(first[-1]), np.concatenate(pairs), np.concatenate(weights))
+    labels = [_refine(layer_of[part.labels + start], frame)
+              for part, start, frame in zip(parts, first, log_depth)]
+    edges = [beside(*cuts(frame, step)) for frame in log_depth]
+    return Layers(np.stack(labels), int(layer_of.max()) + 1, np.stack(edges))
 
 
-def _split(log_depth: np.ndarray, step: float) -> Tuple[np.ndarray, np.ndarray]:
-    """Return connected parts (H, W) i32 from 0 on, and the pixels beside an edge (H, W) bool."""
-    h, w = log_depth.shape
-    cut_x, cut_y = _cuts(log_depth, step), _cuts(log_depth.T, step).T
-    # pixels and the links between them on a grid of twice the density
-    cells = np.zeros((2 * h - 1, 2 * w - 1), np.uint8)
-    cells[::2, ::2] = 1
-    cells[::2, 1::2] = ~cut_x
-    cells[1::2, ::2] = ~cut_y
-    parts = cv2.connectedComponents(cells, connectivity=4)[1][::2, ::2] - 1
-    is_edge = np.zeros((h, w), bool)
-    is_edge[:, 1:] |= cut_x
-    is_edge[:, :-1] |= cut_x
-    is_edge[1:] |= cut_y
-    is_edge[:-1] |= cut_y
-    return _merge_small(parts, log_depth, max(1, round(_MIN_SHARE * h * w))), is_edge
+def _bonds_inside(parts: List[Parts], first: np.ndarray,
+                  contact: float) -> Tuple[List[np.ndarray], List[np.ndarray]]:
+    """Return pairs of parts (B, 2) of one frame, numbered over all frames, and their weights."""
+    pairs = [part.borders + start for part, start in zip(parts, first)]
+    weights = [contact * part.n_joined - part.n_cut for part in parts]
+    return pairs, weights
 
 
-def _cuts(log_depth: np.ndarray, step: float) -> np.ndarray:
-    """Return (H, W - 1) bool: the depth jumps between a pixel and its right neighbour.
+def _bonds_between(a: Parts, b: Parts, log_depth_a: np.ndarray, depth_b: np.ndarray,
+                   rays: np.ndarray, K: np.ndarray,
+                   T_a_b: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Return pairs (P, 2) of parts of two frames that show the same surface, and their weights.
 
-    The slopes two pixels to either side are those of the surfaces; a jump is what neither tells.
-    One pixel away would miss the pixels in the middle of a blurred edge.
+    The weight is the circumference of the shared surface if it were square, lowered by what the
+    two do not share.
     """
-    change = np.diff(log_depth, axis=1)
-    padded = np.pad(change, ((0, 0), (2, 2)), mode='symmetric')
-    before, after = padded[:, :-4], padded[:, 4:]
-    return np.minimum(np.abs(change - before), np.abs(change - after)) > step
+    seen = _seen_by_both(a.labels, b.labels, log_depth_a, depth_b, rays, K, T_a_b)
+    if not len(seen):
+        return np.zeros((0, 2), np.int64), np.zeros(0)
+    area_a, area_b = np.bincount(seen[:, 0]), np.bincount(seen[:, 1])
+    keys, common = np.unique(seen[:, 0] * b.n_parts + seen[:, 1], return_counts=True)
+    pairs = np.column_stack([keys // b.n_parts, keys % b.n_parts])
+    iou = common / (area_a[pairs[:, 0]] + area_b[pairs[:, 1]] - common)
+    return pairs, _PERMANENCE * iou * 4 * np.sqrt(common)
 
 
-def _merge_small(parts: np.ndarray, log_depth: np.ndarray, min_px: int) -> np.ndarray:
-    """Join parts of fewer pixels to the neighbour with the smallest jump; renumber from 0."""
-    while True:
-        sizes = np.bincount(parts.ravel())
-        is_small = sizes < min_px
-        if not is_small.any() or len(sizes) == 1:
-            return parts.astype(np.int32)
-        inner, outer, jump = _borders(parts, log_depth)
-        order = np.lexsort((outer, jump, inner))
-        order = order[is_small[inner[order]]]
-        first = order[np.unique(inner[order], return_index=True)[1]]
-        graph = coo_matrix((np.ones(len(first)), (inner[first], outer[first])),
-                           shape=(len(sizes), len(sizes)))
-        parts = connected_components(graph, directed=False)[1][parts]
+def _seen_by_both(labels_a: np.ndarray, labels_b: np.ndarray, log_depth_a: np.ndarray,
+                  depth_b: np.ndarray, rays: np.ndarray, K: np.ndarray,
+                  T_a_b: np.ndarray) -> np.ndarray:
+    """Return the labels (P, 2) i64 in both frames of the points of b that a sees, too.
 
-
-def _borders(parts: np.ndarray, log_depth: np.ndarray):
-    """Return (part, neighbour, mean jump of the log depth between them), in both directions."""
-    n = int(parts.max()) + 1
-    keys: List[np.ndarray] = []
-    jumps: List[np.ndarray] = []
-    for a, b, da, db in ((parts[:, :-1], parts[:, 1:], log_depth[:, :-1], log_depth[:, 1:]),
-                         (parts[:-1], parts[1:], log_depth[:-1], log_depth[1:])):
-        differs = a != b
-        a, b = a[differs].astype(np.int64), b[differs].astype(np.int64)
-        keys += [a * n + b, b * n + a]
-        jumps += 2 * [np.abs(da[differs] - db[differs])]
-    unique, inverse, counts = np.unique(np.concatenate(keys), return_inverse=True,
-                                        return_counts=True)
-    total = np.bincount(inverse, np.concatenate(jumps), len(unique))
-    return unique // n, unique % n, total / counts
-
-
-def _pairs(parts_a: np.ndarray, parts_b: np.ndarray, log_depth_a: np.ndarray,
-           depth_b: np.ndarray, rays: np.ndarray, K: np.ndarray,
-           T_a_b: np.ndarray) -> np.ndarray:
-    """Return the pairs of parts (P, 2) at the points that both frames see."""
-    stride = slice(None, None, _LINK_STRIDE_PX)
-    points = (rays[stride, stride] * depth_b[stride, stride, None]).reshape(-1, 3)
+    All maps are decimated; ``K`` is for the full resolution.
+    """
+    points = (rays * depth_b[..., None]).reshape(-1, 3)
     points = points @ T_a_b[:3, :3].T.astype(np.float32) + T_a_b[:3, 3].astype(np.float32)
     z = np.maximum(points[:, 2], 1e-6)
-    pixels = points @ K[:2].T.astype(np.float32) / z[:, None]
-    h, w = parts_a.shape
-    is_inside = ((points[:, 2] > 1e-3) & (np.abs(2 * pixels - [w - 1, h - 1])
-                                          < [w, h]).all(axis=1))
-    x, y = np.rint(np.where(is_inside[:, None], pixels, 0)).astype(int).T
-    x, y = np.clip(x, 0, w - 1), np.clip(y, 0, h - 1)
-    is_seen = is_inside & (np.abs(np.log(z) - log_depth_a[y, x]) < _LINK_TOLERANCE)
-    return np.column_stack([parts_a[y, x], parts_b[stride, stride].ravel()])[is_seen]
+    pixels = points @ K[:2].T.astype(np.float32) / z[:, None] / _STRIDE_PX
+    h, w = labels_a.shape
+    is_inside = (points[:, 2] > 1e-3) & (pixels > -0.5).all(axis=1) & (
+        pixels < [w - 0.5, h - 0.5]).all(axis=1)
+    x, y = np.rint(np.where(is_inside[:, None], pixels, 0)).astype(np.int64).T
+    is_seen = is_inside & (np.abs(np.log(z) - log_depth_a[y, x]) < _TOLERANCE)
+    return np.column_stack([labels_a[y, x], labels_b.ravel()])[is_seen].astype(np.int64)
 
 
-def _matches(pairs: np.ndarray) -> Sequence[Tuple[int, int]]:
-    """Return the pairs of parts whose common area is over half of their union."""
-    if not len(pairs):
-        return []
-    area_a, area_b = np.bincount(pairs[:, 0]), np.bincount(pairs[:, 1])
-    unique, common = np.unique(pairs, axis=0, return_counts=True)
-    iou = common / (area_a[unique[:, 0]] + area_b[unique[:, 1]] - common)
-    return unique[iou > _MIN_IOU].tolist()
+def _refine(labels: np.ndarray, log_depth: np.ndarray) -> np.ndarray:
+    """Bring decimated labels to the resolution of the depth.
 
-
-def _names_of(labels: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Return the label of each part of a frame."""
-    names = np.zeros(int(parts.max()) + 1, np.int32)
-    names[parts] = labels
-    return names
+    A pixel takes the label of the one of its four coarse neighbours whose depth is most similar.
+    """
+    h, w = log_depth.shape
+    rows, columns = np.arange(h) // _STRIDE_PX, np.arange(w) // _STRIDE_PX
+    best, result = np.full((h, w), np.inf, np.float32), np.zeros((h, w), np.int32)
+    for down in (0, 1):
+        for right in (0, 1):
+            y = np.minimum(rows + down, len(labels) - 1)[:, None]
+            x = np.minimum(columns + right, labels.shape[1] - 1)
+            difference = np.abs(log_depth[_STRIDE_PX * y, _STRIDE_PX * x] - log_depth)
+            is_better = difference < best
+            np.copyto(result, labels[y, x], where=is_better)
+            np.copyto(best, difference, where=is_better)
+    return result

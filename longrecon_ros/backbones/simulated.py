@@ -1,6 +1,6 @@
-"""``simulated``: no network. Predictions are made from ground truth, with a network's faults.
+"""``simulated``: SIMULATED predictions, from ground truth with artificial faults; no network.
 
-SIMULATED results say how a set-up or an aligner copes with such faults; they are no result of any
+Its results say how a set-up or an aligner copes with such faults; they are no result of any
 network. Frames must carry their truth (``needs_truth``), which `io.truth` attaches.
 
 The truth of each window is put into a gauge of its own (a rigid pose, a scale), and gets: one
@@ -26,7 +26,8 @@ from ..geometry.camera import pixel_grid, unproject
 from ..types import Prediction, Window
 from . import _simulated_faults as faults
 from ._simulated_faults import Purpose
-from ._simulated_layers import fill, find_layers, Layers
+from ._simulated_layers import find_layers, Layers
+from ._simulated_parts import fill
 from .base import Backbone, BackboneSpec
 
 _CONFIDENCE = 0.9
@@ -42,7 +43,8 @@ class SimulatedConfig:
     random_pose: bool = True
     scale_sigma: float = 0.25
     layer_sigma: float = 0.08
-    layer_step: float = 0.06
+    layer_step: float = 0.04
+    layer_contact: float = 0.25
     first_window_exact: bool = True
     warp_sigma: float = 0.01
     pose_translation: float = 0.002
@@ -60,9 +62,9 @@ class SimulatedConfig:
 
 _RANGES = {
     'seed': (0, 2**31 - 1), 'scale_sigma': (0, 2), 'layer_sigma': (0, 1), 'layer_step': (0.01, 1),
-    'warp_sigma': (0, 0.5), 'pose_translation': (0, 0.5), 'pose_rotation_deg': (0, 20),
-    'depth_noise': (0, 0.5), 'outlier_share': (0, 0.3), 'edge_px': (0, 5),
-    'confidence_noise': (0, 1)}
+    'layer_contact': (0, 10), 'warp_sigma': (0, 0.5), 'pose_translation': (0, 0.5),
+    'pose_rotation_deg': (0, 20), 'depth_noise': (0, 0.5), 'outlier_share': (0, 0.3),
+    'edge_px': (0, 5), 'confidence_noise': (0, 1)}
 
 
 class SimulatedBackbone(Backbone):
@@ -90,7 +92,8 @@ class SimulatedBackbone(Backbone):
         poses = np.stack([frame.truth.T_world_camera for frame in window.frames])
         K = np.stack([frame.K for frame in window.frames])
         rays = _rays(K[0], true_depth.shape[1:])
-        layers = find_layers(true_depth, rays, K[0], poses, self._config.layer_step)
+        layers = find_layers(true_depth, rays, K[0], poses, self._config.layer_step,
+                             self._config.layer_contact)
         log_error, confidence = self._depth_faults(state, true_depth, is_measured, layers)
         middle_m = float(np.median(true_depth[:, ::4, ::4][is_measured[:, ::4, ::4]])) \
             if is_measured[:, ::4, ::4].any() else 1.0

@@ -52,7 +52,8 @@ def installation() -> dict[str, Any]:
     """Return versions, backbones, and where the default parameters are."""
     missing = 'not installed'
     return {**{name: version or missing for name, version in versions().items()},
-            'backbones': list(backbones.available()), 'parameters': str(default_path())}
+            'backbones': [backbones.describe(name) for name in backbones.available()],
+            'parameters': str(default_path())}
 
 
 def about(path: Path, topic: str | None) -> dict[str, Any]:

@@ -16,7 +16,8 @@ def findings(record: RunRecord, evaluation: Evaluation | None, problem: str | No
     ``problem`` says why there is no evaluation although there is ground truth.
     """
     return [*([SIMULATED] if record.is_simulated else []), *_about_tracking(record),
-            *_about_scale(record, evaluation), *_about_truth(record, evaluation, problem), *record.warnings]
+            *_about_scale(record, evaluation), *_about_truth(record, evaluation, problem),
+            *record.warnings]
 
 
 def _about_tracking(record: RunRecord) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Callable, Optional
 
 from .. import backbones
 from ..config import Config
-from ..errors import InputError
+from ..errors import ConfigError, InputError
 from ..io.calibration import Calibration
 from ..io.frame_maker import FrameMaker
 from ..io.trajectory_file import read_tum
@@ -41,11 +41,17 @@ class Session:
     thread, and one when the stamps say that the stream began anew.
 
     A stamp that repeats or goes back a little is refused with InputError; one that goes back more
-    than a second means that a recording began again, and so does the map.
+    than a second means that a recording began again, and so does the map. Raises ConfigError for
+    a backbone that needs the truth.
     """
 
     def __init__(self, config: Config, node_config: NodeConfig, tell: Callable[[Step], None]):
         self._config, self._node, self._tell = config, node_config, tell
+        self._spec = backbones.load(config.backbone).spec
+        if self._spec.needs_truth:
+            raise ConfigError(f'backbone: {config.backbone} needs true depth and poses with the '
+                              'images, which no topic carries; use it with "longrecon run" on a '
+                              'folder that has them, or choose another backbone')
         self._pipeline = Pipeline.from_config(config)
         self._stream = Overlapped(self._pipeline, config.pipeline.use_thread, self._take_update)
         self._decode = make_decoder()
@@ -105,7 +111,7 @@ class Session:
             n_frames=self._n_frames, trajectory=trajectory, states=self._stream.states(),
             cloud=cloud, statistics=self._recorder.statistics(),
             elapsed_s=self._stream.busy.total_s,
-            is_metric=backbones.load(self._config.backbone).spec.scale == 'metric',
+            is_metric=self._spec.scale == 'metric',
             groundtruth=read_tum(truth) if truth else None), force=True)
         return f'{len(trajectory)} poses and {len(cloud)} points in {folder}'
 
