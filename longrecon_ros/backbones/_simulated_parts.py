@@ -118,7 +118,10 @@ def _is_smooth(log_depth: np.ndarray) -> np.ndarray:
 def _grow(labels: np.ndarray, cut_x: np.ndarray, cut_y: np.ndarray) -> np.ndarray:
     """Let labels (0: none) spread over creases to unlabelled pixels, but across no jump."""
     labels = labels.copy()
-    for _ in range(2 * _KINK_RADIUS_PX):
+    # a corner of a part is that far from what is smooth of it
+    for _ in range(2 * (_KINK_RADIUS_PX + 1)):
+        if labels.all():
+            break
         old = labels.copy()
         for to, given, cut in ((labels[:, 1:], old[:, :-1], cut_x),
                                (labels[:, :-1], old[:, 1:], cut_x),
