@@ -372,6 +372,10 @@ def test_results_are_labelled(clip, tmp_path, capsys):
     assert result['simulated'] is True and result['warnings'][0].startswith(label)
     assert label in printed and label in page and '<h1>SIMULATED: ' in page
     assert result['n_unlinked'] == 0 and result['ate_sim3_percent'] < 10
+    assert main(['evaluate', str(out), str(clip)]) == 0
+    assert capsys.readouterr().out.startswith(label)
+    assert main(['evaluate', str(out), str(clip), '--json']) == 0
+    assert json.loads(capsys.readouterr().out)['simulated'] is True
 
 
 def test_results_of_other_backbones_are_not(clip, tmp_path, capsys):

@@ -17,6 +17,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..evaluation import evaluate, Evaluation, Statistics
 from ..io.trajectory_file import is_kitti, read_trajectory
+from ..report.findings import SIMULATED
 from ..report.summary import evaluation_as_dict
 from ..types import Trajectory
 from .tables import print_table
@@ -38,11 +39,23 @@ def main(args: argparse.Namespace) -> int:
     """Print the errors; return the exit code."""
     est, gt = _read_pair(_file_of(args.est, 'trajectory.txt'), _file_of(args.gt, 'gt_tum.txt'))
     evaluation = evaluate(est, gt, args.align, args.max_dt)
+    is_simulated = _is_simulated(args.est)
     if args.json:
-        print(json.dumps(evaluation_as_dict(evaluation), indent=2))
+        print(json.dumps({'simulated': is_simulated, **evaluation_as_dict(evaluation)}, indent=2))
     else:
+        if is_simulated:
+            print(f'{SIMULATED}\n')
         _print(evaluation)
     return 0
+
+
+def _is_simulated(est: Path) -> bool:
+    """Tell whether a run folder says that its predictions were made from the truth."""
+    file = est / 'result.json'
+    try:
+        return file.is_file() and bool(json.loads(file.read_text())['simulated'])
+    except (ValueError, KeyError, TypeError):
+        return False        # of an older version, or not ours
 
 
 def _file_of(path: Path, name: str) -> Path:

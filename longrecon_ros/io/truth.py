@@ -24,9 +24,9 @@ class TrueFrames:
     def __init__(self, source: 'FrameSource'):
         groundtruth = source.groundtruth()
         if groundtruth is None or not len(groundtruth):
-            raise InputError(_missing(source, 'true poses'))
+            raise InputError(_missing(source, 'there are no true poses'))
         if source.depth(0) is None:
-            raise InputError(_missing(source, 'true depth'))
+            raise InputError(_missing(source, 'there is no true depth'))
         self._source, self._groundtruth = source, groundtruth
         self.warnings = source.warnings
 
@@ -60,5 +60,5 @@ class TrueFrames:
 
 
 def _missing(source: 'FrameSource', what: str) -> str:
-    return (f'{source.describe()}: there are no {what}, and this backbone makes its predictions '
-            'from them; give a folder with depth/ and gt_tum.txt, such as "longrecon synth" makes')
+    return (f'{source.describe()}: {what}, and this backbone makes its predictions from depth and '
+            'poses; give a folder with depth/ and gt_tum.txt, such as "longrecon synth" makes')

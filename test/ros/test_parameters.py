@@ -98,6 +98,15 @@ def test_the_node_ends_with_2_and_one_line(tmp_path):
         'slam_node: override: unknown parameter windw.size; did you mean window.size?'
 
 
+def test_the_node_refuses_a_backbone_that_needs_the_truth():
+    done = subprocess.run(
+        [sys.executable, '-m', 'longrecon_ros.ros.node', '--ros-args',
+         '-p', 'backbone:=simulated'], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert 'slam_node: backbone: simulated needs true depth and poses' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
 def test_comments_become_descriptions(tmp_path):
     file = tmp_path / 'a.yaml'
     file.write_text('/**:\n  ros__parameters:\n    # about the file\n    one: 1    # first, m\n'
