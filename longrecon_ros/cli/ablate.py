@@ -17,10 +17,12 @@ examples:
 import argparse
 import json
 import logging
+import math
 from pathlib import Path
 
 from .. import backbones
 from ..alignment import make_aligner
+from ..alignment.layerwise import LayerwiseConfig
 from ..config import build, Config, load, parse_override
 from ..errors import ConfigError, InputError
 from ..evaluation.ablation import Ablation, AblationResult
@@ -35,6 +37,8 @@ from ..report.ablation_table import (
     as_markdown,
     gain_sentence,
     header,
+    means,
+    ranges,
     rows,
 )
 from ..report.findings import SIMULATED
@@ -89,7 +93,7 @@ def main(args: argparse.Namespace) -> int:
     runs = []
     with show_progress(len(configs) * len(source)) as progress:
         for config in configs:
-            runs.append(_compare(source, config, args.original, progress, not runs))
+            runs.append(_compare(source, config, args.original, progress, len(runs)))
     record = AblationRecord(source.describe(), configs[0], is_simulated, tuple(runs),
                             tuple(range(args.seeds)) if args.seeds else ())
     _write(args.out, record, args.force)
@@ -97,15 +101,20 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def variants_of(config: Config, use_original: bool = False) -> tuple[Variant, ...]:
+def variants_of(use_original: bool = False) -> tuple[Variant, ...]:
     """Return what is compared, from nothing to everything."""
-    from ..alignment.layerwise import LayerwiseConfig
-    variants = [Variant('none', 'none', lambda: make_aligner('camera')),
-                Variant('se3', 'SE(3)', lambda: make_aligner('se3')),
-                Variant('sim3', 'Sim(3)', lambda: make_aligner('sim3')),
-                Variant('layers', 'Sim(3)+layers',
-                        lambda: make_aligner('sim3', layerwise=LayerwiseConfig()))]
-    return tuple(variants)
+    variants = (
+        Variant('none', 'none', lambda: make_aligner('camera')),
+        # without limits: a window that is refused would get its scale from the depths after all
+        Variant('se3', 'SE(3)', lambda: make_aligner('se3', max_spread=math.inf,
+                                                     max_centre_error=math.inf)),
+        Variant('sim3', 'Sim(3)', lambda: make_aligner('sim3')),
+        Variant('layers', 'Sim(3)+layers',
+                lambda: make_aligner('sim3', layerwise=LayerwiseConfig())))
+    original = Variant(
+        'published', 'Sim(3)+layers, as published',
+        lambda: make_aligner('sim3', LayerwiseConfig(faithful=True), faithful=True))
+    return (*variants, original) if use_original else variants
 
 
 def _configs(args: argparse.Namespace) -> list[Config]:
@@ -155,13 +164,13 @@ def _film(args: argparse.Namespace) -> FrameSource:
 
 
 def _compare(source: FrameSource, config: Config, use_original: bool, progress: Progress,
-             is_first: bool) -> AblationResult:
+             n_before: int) -> AblationResult:
     Chosen = backbones.load(config.backbone)
     ablation = Ablation(Chosen(build(Chosen.Config, config.backbone_options)), config.window,
-                        variants_of(config, use_original), keep_samples=is_first)
-    for n, frame in enumerate(source):
+                        variants_of(use_original), keep_samples=n_before == 0)
+    for n, frame in enumerate(source, n_before * len(source) + 1):
         ablation.push(frame)
-        progress.update(n + 1, 'compared')
+        progress.update(n, 'compared')
     return ablation.finish()
 
 
@@ -180,7 +189,10 @@ def _print(record: AblationRecord, out: Path) -> None:
               ('backbone', record.config.backbone)]
     print_facts(facts)
     print()
-    print_table(header(), rows(record))
+    print_table(header(), rows(record, means))
+    if len(record.runs) > 1:
+        print(f'\nmeans over {len(record.runs)} seeds; from the lowest to the highest:\n')
+        print_table(header(), rows(record, ranges))
     print()
     sentence = gain_sentence(record)
     print_facts([*([('gain', sentence)] if sentence else []), ('results', str(out))])

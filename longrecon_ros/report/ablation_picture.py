@@ -57,7 +57,8 @@ def draw(record: AblationRecord) -> np.ndarray:
     y = rows
     canvas.text(_MARGIN, y, 'mean depth error of every frame (AbsRel), one scale for the run', 14)
     curves = [Curve(result.variant.name, 100 * result.absrel_by_frame,
-                    _COLORS.get(result.variant.key, INK)) for result in run.variants]
+                    _COLORS.get(result.variant.key, INK), result.variant.key == 'se3')
+              for result in run.variants]
     draw_curves(canvas, _MARGIN + 34, y + 22, width - 2 * _MARGIN - 34, _CURVES, curves,
                 sample.number)
     return canvas.finished()
@@ -111,24 +112,36 @@ def layer_picture(sample: FrameSample) -> np.ndarray:
     return np.round(mixed).astype(np.uint8)
 
 
-def _draw_factors(canvas: Canvas, sample: FrameSample, left: int, top: int, height: int) -> None:
-    """Write its factor on each of the larger layers, where it has most room."""
-    if sample.layers is None:
-        canvas.text(left + _PANEL / 2, top + height / 2, 'no layers in this frame', 16,
-                    (255, 255, 255), 'middle', INK)
-        return
+def place_factors(sample: FrameSample, width: int) -> list[tuple[float, float, str]]:
+    """Return (x, y, factor) of the larger layers in a picture ``width`` px wide.
+
+    Each is written where its layer has most room; one without room, or in the way of that of a
+    larger layer, is left out.
+    """
     labels, counts = np.unique(sample.layers, return_counts=True)
-    scale = _PANEL / sample.layers.shape[1]
-    for label in labels[np.argsort(-counts)][:_N_FACTORS]:
+    scale = width / sample.layers.shape[1]
+    placed: list[tuple[float, float, str]] = []
+    for label in labels[np.argsort(-counts, kind='stable')][:_N_FACTORS]:
         mask = np.pad((sample.layers == label).astype(np.uint8), 1)
         room = cv2.distanceTransform(mask, cv2.DIST_L2, 3)[1:-1, 1:-1]
         row, column = np.unravel_index(int(room.argmax()), room.shape)
         words = f'{float(sample.factors[row, column]):.3f}'
-        if scale * room[row, column] < 11:
-            continue
         half = text_width(words, 13) / 2 + 4
-        x = min(max(scale * column, half), _PANEL - half)
-        canvas.text(left + x, top + scale * row + 6, words, 13, (255, 255, 255), 'middle', INK)
+        x, y = min(max(scale * column, half), width - half), scale * row
+        is_free = all(abs(x - other[0]) > 2 * half or abs(y - other[1]) > 20 for other in placed)
+        if is_free and scale * room[row, column] > 11:
+            placed.append((x, y, words))
+    return placed
+
+
+def _draw_factors(canvas: Canvas, sample: FrameSample, left: int, top: int, height: int) -> None:
+    white = (255, 255, 255)
+    if sample.layers is None:
+        canvas.text(left + _PANEL / 2, top + height / 2, 'no layers in this frame', 16, white,
+                    'middle', INK)
+        return
+    for x, y, words in place_factors(sample, _PANEL):
+        canvas.text(left + x, top + y + 6, words, 13, white, 'middle', INK)
 
 
 def _draw_title(canvas: Canvas, record: AblationRecord, sample: FrameSample, width: int) -> None:

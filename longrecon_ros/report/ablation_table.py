@@ -62,20 +62,41 @@ def header() -> list[str]:
     return ['variant', *(column.title for column in COLUMNS)]
 
 
-def rows(record: AblationRecord) -> list[list[str]]:
-    """Return the table: a row a variant; over several runs the mean, and (lowest to highest)."""
+def rows(record: AblationRecord,
+         cell: Callable[[Sequence[float | None], int], str]) -> list[list[str]]:
+    """Return the table, a row a variant; ``cell`` is `means`, `ranges` or `means_and_ranges`."""
     table = []
     for k, result in enumerate(record.runs[0].variants):
         cells = [[column.of(run.variants[k]) for run in record.runs] for column in COLUMNS]
-        table.append([result.variant.name, *(_cell(values, column.digits)
+        table.append([result.variant.name, *(cell(values, column.digits)
                                              for values, column in zip(cells, COLUMNS))])
     return table
 
 
+def means(values: Sequence[float | None], digits: int) -> str:
+    """Return the mean of a figure over the runs; a dash for none."""
+    span = _span(values)
+    return '-' if span is None else f'{span["mean"]:.{digits}f}'
+
+
+def ranges(values: Sequence[float | None], digits: int) -> str:
+    """Return the lowest and the highest of a figure over the runs; a dash for none."""
+    span = _span(values)
+    return '-' if span is None else f'{span["min"]:.{digits}f}..{span["max"]:.{digits}f}'
+
+
+def means_and_ranges(values: Sequence[float | None], digits: int) -> str:
+    """Return both in one cell, one number where there is one value only."""
+    span = _span(values)
+    if span is None or span['min'] == span['max']:
+        return means(values, digits)
+    return f'{means(values, digits)} ({ranges(values, digits)})'
+
+
 def layer_gains(record: AblationRecord) -> list[float]:
-    """Return AbsRel with layers over AbsRel of Sim(3), one a run; empty if one did not run."""
-    pairs = [(run.of('layers'), run.of('sim3')) for run in record.runs]
-    return [layers.depth.absrel / sim3.depth.absrel for layers, sim3 in pairs if layers and sim3]
+    """Return AbsRel with layers over AbsRel of Sim(3), one a run whose Sim(3) has an error."""
+    pairs = [(run.of('layers').depth.absrel, run.of('sim3').depth.absrel) for run in record.runs]
+    return [layers / sim3 for layers, sim3 in pairs if sim3 > 0]
 
 
 def gain_sentence(record: AblationRecord) -> str | None:
@@ -101,10 +122,10 @@ def as_markdown(record: AblationRecord) -> str:
               f'{window.size} that share {window.overlap}, backbone {record.config.backbone}; '
               f'{100 * run.coverage:.1f} % of the pixels with true depth are confident, and all '
               'variants are scored on these.', '']
-    lines += [_row(header()), _row(['---'] + ['---:'] * len(COLUMNS)), *map(_row, rows(record)),
-              '']
+    lines += [_row(header()), _row(['---'] + ['---:'] * len(COLUMNS)),
+              *map(_row, rows(record, means_and_ranges)), '']
     if len(record.runs) > 1:
-        lines += [f'Means over {len(record.runs)} seeds, and (lowest to highest).', '']
+        lines += [f'Means over {len(record.runs)} seeds, and (lowest..highest).', '']
     sentence = gain_sentence(record)
     lines += [sentence, ''] if sentence else []
     lines += [f'- {column.title}: {column.meaning}' for column in COLUMNS]
@@ -157,16 +178,6 @@ def _span(values: Sequence[float | None]) -> dict[str, float] | None:
     if not known:
         return None
     return {'mean': float(np.mean(known)), 'min': min(known), 'max': max(known)}
-
-
-def _cell(values: Sequence[float | None], digits: int) -> str:
-    span = _span(values)
-    if span is None:
-        return '-'
-    if len(values) == 1 or span['min'] == span['max']:
-        return f'{span["mean"]:.{digits}f}'
-    return (f'{span["mean"]:.{digits}f} ({span["min"]:.{digits}f} to '
-            f'{span["max"]:.{digits}f})')
 
 
 def _row(cells: Sequence[str]) -> str:

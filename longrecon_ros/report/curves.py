@@ -18,6 +18,7 @@ class Curve:
     name: str
     values: np.ndarray
     color: Color
+    is_dashed: bool = False                 # shows what it covers
 
 
 def draw_curves(canvas: Canvas, left: int, top: int, width: int, height: int,
@@ -53,13 +54,13 @@ def draw_curves(canvas: Canvas, left: int, top: int, width: int, height: int,
     if marked is not None:
         x = float(x_of(marked))
         canvas.line(np.array([[x, top], [x, top + height]]), INK)
-    for k, curve in enumerate(curves):
+    for curve in curves:
         frames, thinned = thin_curve(curve.values)
         with np.errstate(divide='ignore', invalid='ignore'):
             y = np.where(np.isfinite(thinned), y_of(np.maximum(thinned, low)), np.nan)
-        # wider below, so that a curve that others cover stays visible
-        canvas.line(np.stack([x_of(frames), y], axis=1), curve.color,
-                    2 + 1.5 * (len(curves) - 1 - k))
+        points = np.stack([x_of(frames), y], axis=1)
+        for piece in dashes(points) if curve.is_dashed else [points]:
+            canvas.line(piece, curve.color, 2.5)
     _draw_legend(canvas, left, top - 14, curves)
 
 
@@ -96,6 +97,18 @@ def thin_curve(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     medians = [np.median(known) if len(known := values[piece][np.isfinite(values[piece])])
                else np.nan for piece in pieces]
     return np.array([piece.mean() for piece in pieces]), np.array(medians)
+
+
+def dashes(points: np.ndarray, length_px: float = 9.0) -> list[np.ndarray]:
+    """Return the pieces of a line through (P, 2) points that dashes cover; gaps are as long."""
+    steps = np.nan_to_num(np.linalg.norm(np.diff(points, axis=0), axis=1))
+    walked = np.concatenate([[0.0], np.cumsum(steps)])
+    pieces = []
+    for start in np.arange(0.0, walked[-1], 2 * length_px):
+        inside = walked[(walked > start) & (walked < start + length_px)]
+        at = np.concatenate([[start], inside, [min(start + length_px, walked[-1])]])
+        pieces.append(np.stack([np.interp(at, walked, axis) for axis in points.T], axis=1))
+    return pieces
 
 
 def _draw_legend(canvas: Canvas, left: int, y: int, curves: Sequence[Curve]) -> None:
