@@ -283,7 +283,7 @@ def test_ablate_a_folder(capsys, monkeypatch, tmp_path):
     clip, out = write_clip(tmp_path / 'clip'), tmp_path / 'out'
     assert main(['ablate', str(clip), '--out', str(out), *FAKE, '--max-frames', '30']) == 0
     printed = capsys.readouterr().out
-    assert 'Sim(3)+layers' in printed and 'SIMULATED' not in printed
+    assert 'Sim(3) depth_ratio+layers' in printed and 'SIMULATED' not in printed
     assert sorted(path.name for path in out.iterdir()) == [
         'ablation.json', 'ablation.md', 'ablation.png']
     result = json.loads((out / 'ablation.json').read_text())
@@ -291,9 +291,13 @@ def test_ablate_a_folder(capsys, monkeypatch, tmp_path):
     by_key = {variant['key']: variant for variant in result['variants']}
     assert by_key['sim3']['absrel_percent']['mean'] < 0.2 < by_key['none']['absrel_percent']['min']
     assert len(by_key['none']['runs'][0]['absrel_by_frame']) == 30
-    assert '| Sim(3) |' in (out / 'ablation.md').read_text()
+    assert '| Sim(3) depth_ratio |' in (out / 'ablation.md').read_text()
     assert cv2.imread(str(out / 'ablation.png')).shape[1] == 1380
     assert 'is not empty' in _fails(capsys, 'ablate', clip, '--out', out)
+    assert main(['ablate', str(clip), '--out', str(out), *FAKE, '--force', '--every', '2',
+                 '--set', 'align=sim3']) == 0
+    printed = capsys.readouterr().out
+    assert 'Sim(3)+layers' in printed and '20 in 2 windows' in printed
 
 
 def test_ablate_a_synthetic_world_with_simulated_predictions(capsys, tmp_path):

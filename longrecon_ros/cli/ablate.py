@@ -3,7 +3,8 @@
 The backbone runs once, and every variant chains the same predictions. INPUT is a folder or bag
 with true depth and poses, or synth:SCENE for a synthetic world (synth:street, synth:indoor, ...).
 The backbone is "simulated" unless --set or --config names another one: its predictions are made
-from the truth, with the faults of networks, so that the comparison needs no weights.
+from the truth, with the faults of networks, so that the comparison needs no weights. The Sim(3) is
+that of --set align=..., or the one that suits the backbone.
 
 DIR gets ablation.md (the table), ablation.json (everything) and ablation.png (what the layers
 mend, in one frame and over all). Errors are against the truth, in metres.
@@ -50,6 +51,7 @@ from .synth import parse_size
 from .tables import print_facts, print_table
 
 _SYNTHETIC = 'synth:'
+_SIMILARITIES = ('sim3', 'sim3_points', 'depth_ratio')
 _SIZE, _N_FRAMES, _FPS = (518, 294), 160, 10.0
 
 _log = logging.getLogger(__name__)
@@ -101,20 +103,30 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def variants_of(use_original: bool = False) -> tuple[Variant, ...]:
-    """Return what is compared, from nothing to everything."""
+def variants_of(similarity: str = 'sim3', use_original: bool = False) -> tuple[Variant, ...]:
+    """Return what is compared, from nothing to everything.
+
+    ``similarity`` is the name of the aligner that fits a Sim(3).
+    """
+    name = 'Sim(3)' if similarity == 'sim3' else f'Sim(3) {similarity}'
     variants = (
         Variant('none', 'none', lambda: make_aligner('camera')),
         # without limits: a window that is refused would get its scale from the depths after all
         Variant('se3', 'SE(3)', lambda: make_aligner('se3', max_spread=math.inf,
                                                      max_centre_error=math.inf)),
-        Variant('sim3', 'Sim(3)', lambda: make_aligner('sim3')),
-        Variant('layers', 'Sim(3)+layers',
-                lambda: make_aligner('sim3', layerwise=LayerwiseConfig())))
+        Variant('sim3', name, lambda: make_aligner(similarity)),
+        Variant('layers', f'{name}+layers',
+                lambda: make_aligner(similarity, LayerwiseConfig())))
     original = Variant(
         'published', 'Sim(3)+layers, as published',
         lambda: make_aligner('sim3', LayerwiseConfig(faithful=True), faithful=True))
     return (*variants, original) if use_original else variants
+
+
+def _similarity(config: Config) -> str:
+    """Return the Sim(3) aligner that was asked for, or that suits the backbone."""
+    align = backbones.load(config.backbone).spec.align if config.align == 'auto' else config.align
+    return align if align in _SIMILARITIES else 'sim3'
 
 
 def _configs(args: argparse.Namespace) -> list[Config]:
@@ -167,7 +179,7 @@ def _compare(source: FrameSource, config: Config, use_original: bool, progress: 
              n_before: int) -> AblationResult:
     Chosen = backbones.load(config.backbone)
     ablation = Ablation(Chosen(build(Chosen.Config, config.backbone_options)), config.window,
-                        variants_of(use_original), keep_samples=n_before == 0)
+                        variants_of(_similarity(config), use_original), keep_samples=n_before == 0)
     for n, frame in enumerate(source, n_before * len(source) + 1):
         ablation.push(frame)
         progress.update(n, 'compared')

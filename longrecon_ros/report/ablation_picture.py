@@ -13,7 +13,7 @@ from .curves import Curve, draw_curves
 
 _PANEL, _GAP, _MARGIN = 620, 28, 56
 _TITLE, _CAPTION, _LEGEND, _CURVES = 96, 34, 78, 330
-_COLORS: dict[str, Color] = {'none': (150, 154, 160), 'se3': (86, 160, 211),
+_COLORS: dict[str, Color] = {'none': (96, 99, 106), 'se3': (92, 172, 226),
                              'sim3': (222, 120, 20), 'layers': (0, 134, 98),
                              'published': (178, 92, 150)}
 _LAYER_COLORS: tuple[Color, ...] = (
@@ -147,7 +147,8 @@ def _draw_factors(canvas: Canvas, sample: FrameSample, left: int, top: int, heig
 def _draw_title(canvas: Canvas, record: AblationRecord, sample: FrameSample, width: int) -> None:
     room = width - 2 * _MARGIN
     canvas.text(_MARGIN, 44, 'What a scale for every depth layer mends', 21)
-    about = f'frame {sample.number}: {record.source}, backbone {record.config.backbone}'
+    about = (f'frame {sample.number}, whose gain every fourth frame exceeds; {record.source}, '
+             f'backbone {record.config.backbone}')
     canvas.text(_MARGIN, 74, fit_text(about, 12, room), 12, FAINT)
     if record.is_simulated:
         words = 'SIMULATED predictions: truth with artificial faults'

@@ -91,4 +91,4 @@ def _scale(size_px: float) -> float:
 
 def _weight(size_px: float) -> int:
     """Return the thickness of strokes, px of the fine picture."""
-    return 1 if size_px < 12 else 2
+    return 1 if size_px < 12 else 2 if size_px < 18 else 3

@@ -99,7 +99,7 @@ def thin_curve(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([piece.mean() for piece in pieces]), np.array(medians)
 
 
-def dashes(points: np.ndarray, length_px: float = 9.0) -> list[np.ndarray]:
+def dashes(points: np.ndarray, length_px: float = 12.0) -> list[np.ndarray]:
     """Return the pieces of a line through (P, 2) points that dashes cover; gaps are as long."""
     steps = np.nan_to_num(np.linalg.norm(np.diff(points, axis=0), axis=1))
     walked = np.concatenate([[0.0], np.cumsum(steps)])
@@ -114,6 +114,8 @@ def dashes(points: np.ndarray, length_px: float = 9.0) -> list[np.ndarray]:
 def _draw_legend(canvas: Canvas, left: int, y: int, curves: Sequence[Curve]) -> None:
     x = float(left)
     for curve in curves:
-        canvas.box(x, y - 7, 22, 4, curve.color)
-        canvas.text(x + 30, y, curve.name, 12)
-        x += 30 + text_width(curve.name, 12) + 34
+        swatch = np.array([[x, y - 5], [x + 28, y - 5]])
+        for piece in dashes(swatch) if curve.is_dashed else [swatch]:
+            canvas.line(piece, curve.color, 3.5)
+        canvas.text(x + 38, y, curve.name, 12)
+        x += 38 + text_width(curve.name, 12) + 34
