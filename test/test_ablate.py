@@ -16,7 +16,7 @@ from longrecon_ros.config import load, WindowConfig
 from longrecon_ros.errors import AlignmentError, ConfigError, InputError
 from longrecon_ros.evaluation.ablation import Ablation
 from longrecon_ros.evaluation.frame_errors import FrameErrors
-from longrecon_ros.evaluation.frame_samples import FrameSample, FrameSamples
+from longrecon_ros.evaluation.frame_samples import FrameSample, FrameSamples, shrink
 from longrecon_ros.report import ablation_picture as picture
 from longrecon_ros.report.ablation_table import (
     AblationRecord,
@@ -159,6 +159,14 @@ def test_samples_cover_a_run_of_any_length():
     assert len(numbers) >= 8
     assert len(set(np.diff(numbers))) == 1
     assert numbers[0] == 0 and numbers[-1] > 800
+
+
+def test_samples_do_not_hold_on_to_windows():
+    window = np.arange(3 * 40 * 60.0).reshape(3, 40, 60)
+    small = shrink(window[1])
+    np.testing.assert_array_equal(small, window[1])
+    assert not np.shares_memory(small, window)
+    assert shrink(np.zeros((100, 1040, 3), np.uint8)).shape == (50, 520, 3)
 
 
 # --- table -------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ examples:
 """
 
 import argparse
+from dataclasses import replace
 import json
 import logging
 import math
@@ -103,10 +104,12 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def variants_of(similarity: str = 'sim3', use_original: bool = False) -> tuple[Variant, ...]:
+def variants_of(similarity: str = 'sim3', layerwise: LayerwiseConfig = LayerwiseConfig(),
+                use_original: bool = False) -> tuple[Variant, ...]:
     """Return what is compared, from nothing to everything.
 
-    ``similarity`` is the name of the aligner that fits a Sim(3).
+    ``similarity`` is the name of the aligner that fits a Sim(3); ``use_original`` adds LASER's
+    code as published, `LayerwiseConfig.faithful`.
     """
     name = 'Sim(3)' if similarity == 'sim3' else f'Sim(3) {similarity}'
     variants = (
@@ -116,10 +119,10 @@ def variants_of(similarity: str = 'sim3', use_original: bool = False) -> tuple[V
                                                      max_centre_error=math.inf)),
         Variant('sim3', name, lambda: make_aligner(similarity)),
         Variant('layers', f'{name}+layers',
-                lambda: make_aligner(similarity, LayerwiseConfig())))
+                lambda: make_aligner(similarity, layerwise)))
     original = Variant(
         'published', 'Sim(3)+layers, as published',
-        lambda: make_aligner('sim3', LayerwiseConfig(faithful=True), faithful=True))
+        lambda: make_aligner('sim3', replace(layerwise, faithful=True), faithful=True))
     return (*variants, original) if use_original else variants
 
 
@@ -179,7 +182,7 @@ def _compare(source: FrameSource, config: Config, use_original: bool, progress: 
              n_before: int) -> AblationResult:
     Chosen = backbones.load(config.backbone)
     ablation = Ablation(Chosen(build(Chosen.Config, config.backbone_options)), config.window,
-                        variants_of(_similarity(config), use_original), keep_samples=n_before == 0)
+                        variants_of(_similarity(config), use_original=use_original), keep_samples=n_before == 0)
     for n, frame in enumerate(source, n_before * len(source) + 1):
         ablation.push(frame)
         progress.update(n, 'compared')

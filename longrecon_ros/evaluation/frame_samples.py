@@ -51,10 +51,9 @@ class FrameSamples:
 
 
 def shrink(image: np.ndarray, interpolation: int = cv2.INTER_NEAREST) -> np.ndarray:
-    """Return an image or map (H, W[, 3]) at most 520 px wide."""
+    """Return an image or map (H, W[, 3]) at most 520 px wide, in memory of its own."""
     h, w = image.shape[:2]
-    image = np.ascontiguousarray(image)
     if w <= _MAX_WIDTH_PX:
-        return image
+        return image.copy()
     size = (_MAX_WIDTH_PX, max(1, round(h * _MAX_WIDTH_PX / w)))
-    return cv2.resize(image, size, interpolation=interpolation)
+    return cv2.resize(np.ascontiguousarray(image), size, interpolation=interpolation)
