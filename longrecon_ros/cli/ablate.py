@@ -52,6 +52,7 @@ from .synth import parse_size
 from .tables import print_facts, print_table
 
 _SYNTHETIC = 'synth:'
+_LAYERWISE = LayerwiseConfig()
 _SIMILARITIES = ('sim3', 'sim3_points', 'depth_ratio')
 _SIZE, _N_FRAMES, _FPS = (518, 294), 160, 10.0
 
@@ -104,7 +105,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def variants_of(similarity: str = 'sim3', layerwise: LayerwiseConfig = LayerwiseConfig(),
+def variants_of(similarity: str = 'sim3', layerwise: LayerwiseConfig = _LAYERWISE,
                 use_original: bool = False) -> tuple[Variant, ...]:
     """Return what is compared, from nothing to everything.
 
@@ -162,8 +163,8 @@ def _source(args: argparse.Namespace) -> FrameSource:
                                            ('true poses', source.groundtruth() is not None))
                if not is_there]
     if missing:
-        raise InputError(f'{source.describe()}: there are no {" and no ".join(missing)}, and '
-                         'without them nothing can be compared; give a folder with depth/ and '
+        raise InputError(f'{source.describe()}: no {" and no ".join(missing)}, and without '
+                         'truth nothing can be compared; give a folder with depth/ and '
                          'gt_tum.txt, or synth:street')
     return TrueFrames(source)
 
@@ -181,8 +182,9 @@ def _film(args: argparse.Namespace) -> FrameSource:
 def _compare(source: FrameSource, config: Config, use_original: bool, progress: Progress,
              n_before: int) -> AblationResult:
     Chosen = backbones.load(config.backbone)
+    variants = variants_of(_similarity(config), use_original=use_original)
     ablation = Ablation(Chosen(build(Chosen.Config, config.backbone_options)), config.window,
-                        variants_of(_similarity(config), use_original=use_original), keep_samples=n_before == 0)
+                        variants, keep_samples=n_before == 0)
     for n, frame in enumerate(source, n_before * len(source) + 1):
         ablation.push(frame)
         progress.update(n, 'compared')
@@ -190,11 +192,14 @@ def _compare(source: FrameSource, config: Config, use_original: bool, progress: 
 
 
 def _write(folder: Path, record: AblationRecord, force: bool) -> None:
-    with atomic_folder(folder, force) as staging:
-        write_text(staging / 'ablation.md', as_markdown(record))
-        write_text(staging / 'ablation.json',
-                   json.dumps(as_dict(record), indent=2, allow_nan=False) + '\n')
-        write_picture(staging / 'ablation.png', record)
+    try:
+        with atomic_folder(folder, force) as staging:
+            write_text(staging / 'ablation.md', as_markdown(record))
+            write_text(staging / 'ablation.json',
+                       json.dumps(as_dict(record), indent=2, allow_nan=False) + '\n')
+            write_picture(staging / 'ablation.png', record)
+    except OSError as error:
+        raise InputError(f'{folder}: the results cannot be written ({error.strerror})') from None
 
 
 def _print(record: AblationRecord, out: Path) -> None:

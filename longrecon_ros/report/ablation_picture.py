@@ -27,8 +27,9 @@ _ALARM: Color = (176, 32, 24)
 
 
 def write_picture(path: Path, record: AblationRecord) -> None:
-    """Write `draw` as PNG."""
-    cv2.imwrite(str(path), cv2.cvtColor(draw(record), cv2.COLOR_RGB2BGR))
+    """Write `draw` as PNG; raises OSError when it cannot be written."""
+    data = cv2.imencode('.png', cv2.cvtColor(draw(record), cv2.COLOR_RGB2BGR))[1]
+    path.write_bytes(data.tobytes())
 
 
 def draw(record: AblationRecord) -> np.ndarray:
