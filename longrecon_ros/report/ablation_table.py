@@ -44,6 +44,9 @@ COLUMNS = (
            lambda r: r.evaluation.rpe_frame.rotation_deg.rmse, 3),
     Column('absrel_percent', 'AbsRel %', 'mean relative depth error with one scale for the run, '
            'that of the median', lambda r: 100 * r.depth.absrel, 2),
+    # the scale of the run hides depths that have left the scale of the poses; this one shows it
+    Column('absrel_by_trajectory_percent', 'by traj %', 'AbsRel with the scale of the Sim(3) of '
+           'the trajectory instead', lambda r: 100 * r.depth_by_trajectory.absrel, 2),
     Column('delta_percent', 'd<1.25 %', 'share of pixels whose depth is right within a factor '
            '1.25', lambda r: 100 * r.depth.within_factor_1_25, 1),
     Column('accuracy_m', 'acc m', 'mean distance from reconstructed points to true ones',
