@@ -1,64 +1,55 @@
-"""The depth layers of all frames of a window, on a coarse grid and of every pixel."""
+"""The frames of a window on the coarse grid on which their layers are found."""
 
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import Optional
 
 import numpy as np
 
 from ..types import Prediction
 from .intrinsics import common_K
-from .layer_motion import shared_pixels, View
-from .surfaces import find_layers, full_size, layer_depths, log_depth, SurfaceConfig, work_stride
+from .layer_motion import Correspondence, find_again, View
+from .surfaces import find_layers, full_size, log_depth, SurfaceConfig, work_stride
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerGrid:
-    """Layers of the N frames of a window; the grid takes every ``stride``-th pixel."""
+    """A window on a grid that takes every ``stride``-th pixel of every ``stride``-th row."""
 
+    prediction: Prediction
+    config: SurfaceConfig
     stride: int
-    labels: List[np.ndarray]                # N times (h, w) int32
-    logs: List[np.ndarray]                  # N times (h, w) f32, smooth log depth
-    log_depths: List[np.ndarray]            # N times (n,) f64, mean of each layer
-    layers: np.ndarray                      # (N, H, W) i16, of every pixel
-    views: List[View]
+    views: tuple                            # N times View
     K: Optional[np.ndarray]                 # (3, 3) f64, px of the grid
 
     @classmethod
     def of(cls, prediction: Prediction, config: SurfaceConfig) -> 'LayerGrid':
-        """Find the layers of every frame of a window."""
-        n, H, W = prediction.confidence.shape
-        stride = work_stride((H, W), config.work_pixels)
-        layers = np.empty((n, H, W), np.int16)
-        labels, logs = [], []
-        for k in range(n):
-            raw, smooth = log_depth(_defined(prediction, k))
-            logs.append(on_grid(smooth, stride))
-            labels.append(find_layers(logs[k], config))
-            layers[k] = full_size(labels[k], logs[k], raw, stride)
-        views = [_view(prediction, k, labels[k], logs[k], stride) for k in range(n)]
-        return cls(stride, labels, logs, [layer_depths(a, b) for a, b in zip(logs, labels)],
-                   layers, views, _grid_K(prediction, stride))
+        """Reduce a window to the grid."""
+        stride = work_stride(prediction.confidence.shape[1:], config.work_pixels)
+        views = tuple(_view(prediction, k, stride) for k in range(len(prediction.frame_ids)))
+        return cls(prediction, config, stride, views, _grid_K(prediction, stride))
 
-    @property
-    def min_pixels(self) -> int:
-        """Pixels of the grid that a layer needs for a measured scale."""
-        return max(5, self.labels[0].size // 2000)
+    def find_again(self, t: int, other: int) -> Correspondence:
+        """Return where the pixels of frame t are seen in another frame of the window."""
+        return find_again(self.views[t], self.views[other], self.K)
 
-    def pixels(self, t: int) -> np.ndarray:
-        """Return the size (n,) i64 of the layers of frame t, px of the grid."""
-        return np.bincount(self.labels[t].ravel())
+    def layers(self, t: int, field: np.ndarray) -> np.ndarray:
+        """Return the layers (h, w) int32 of frame t; see `surfaces.find_layers`."""
+        return find_layers(self.views[t].log_depth, field, self.config)
 
-    def shared_pixels(self, t: int) -> np.ndarray:
-        """Return counts (n_t, n_t+1) of pixels that frames t and t + 1 both see."""
-        return shared_pixels(self.views[t], self.views[t + 1], self.K)
+    def full_size(self, t: int, labels: np.ndarray) -> np.ndarray:
+        """Return the layers (H, W) i16 of all pixels of frame t from those on the grid."""
+        raw = defined_depth(self.prediction, t)
+        return full_size(labels, self.views[t].log_depth, raw, self.stride)
 
-    def log_ratio(self, previous: Prediction, row: int, current: Prediction,
-                  t: int) -> Tuple[np.ndarray, np.ndarray]:
-        """Return ln(previous / current) depth (h, w) of a shared frame, and weights (h, w)."""
-        _, smooth = log_depth(_defined(previous, row))
-        confidence = previous.confidence[row] * current.confidence[t]
-        return (on_grid(smooth, self.stride) - self.logs[t],
-                on_grid(confidence, self.stride))
+    def log_ratio(self, t: int, previous: Prediction, row: int) -> np.ndarray:
+        """Return ln(previous / this) depth (h, w) of frame t, which is ``row`` of previous."""
+        smooth = log_depth(defined_depth(previous, row))
+        return on_grid(smooth, self.stride) - self.views[t].log_depth
+
+    def confidence(self, t: int, previous: Prediction, row: int) -> np.ndarray:
+        """Return the product (h, w) of the confidences of both windows."""
+        return (on_grid(previous.confidence[row], self.stride)
+                * on_grid(self.prediction.confidence[t], self.stride))
 
 
 def on_grid(image: np.ndarray, stride: int) -> np.ndarray:
@@ -66,17 +57,18 @@ def on_grid(image: np.ndarray, stride: int) -> np.ndarray:
     return image[stride // 2::stride, stride // 2::stride]
 
 
-def _defined(prediction: Prediction, k: int) -> np.ndarray:
+def defined_depth(prediction: Prediction, k: int) -> np.ndarray:
+    """Return the depth (H, W) f32 of frame k, NaN where it is not defined."""
     depth = prediction.depth[k]
     return np.where(prediction.confidence[k] > 0, depth, np.float32(np.nan))
 
 
-def _view(prediction: Prediction, k: int, labels: np.ndarray, log: np.ndarray,
-          stride: int) -> View:
+def _view(prediction: Prediction, k: int, stride: int) -> View:
+    log = on_grid(log_depth(defined_depth(prediction, k)), stride)
     points = on_grid(prediction.local_points[k], stride)
     with np.errstate(divide='ignore', invalid='ignore'):
         points = points * (np.exp(log) / points[..., 2])[..., None]
-    return View(prediction.T_window_camera[k], points, labels, log, int(labels.max()) + 1)
+    return View(prediction.T_window_camera[k], points, log)
 
 
 def _grid_K(prediction: Prediction, stride: int) -> Optional[np.ndarray]:

@@ -1,4 +1,4 @@
-"""The logarithm of the scale of every layer of a window: measured, handed on, combined."""
+"""The logarithm of the scale of every layer of a frame: measured, combined, completed."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,8 @@ import numpy as np
 
 _PIXELS_ALIKE = 30          # neighbouring pixels err together: so many count as one
 _FLOOR = 1e-3               # deviation that no number of pixels goes below
-_STEP = 3e-3                # deviation added from one frame to the next
-_MINOR_SHARE = 0.25         # sources below this share of the largest one are leaks at borders
 _KERNEL = 0.3               # log depth over which layers without a link resemble each other
+_EXPECTED = 0.3             # how much the expected value counts beside them, in usual layers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -16,8 +15,13 @@ class LogScales:
     """Estimates for the n layers of one frame; variance inf where nothing is known."""
 
     value: np.ndarray                       # (n,) f64
-    variance: np.ndarray                    # (n,) f64
-    pixels: np.ndarray                      # (n,) i64, size of the layers on the grid
+    variance: np.ndarray                    # (n,) f64, of the value
+    spread: np.ndarray                      # (n,) f64, robust deviation of the pixels
+
+    @classmethod
+    def unknown(cls, n: int) -> 'LogScales':
+        """Return estimates that say nothing."""
+        return cls(np.zeros(n), np.full(n, np.inf), np.zeros(n))
 
     @property
     def is_known(self) -> np.ndarray:
@@ -25,46 +29,27 @@ class LogScales:
         return np.isfinite(self.variance)
 
 
-def unknown(pixels: np.ndarray) -> LogScales:
-    """Return estimates that say nothing."""
-    return LogScales(np.zeros(len(pixels)), np.full(len(pixels), np.inf), pixels)
-
-
-def measure(log_ratio: np.ndarray, weights: np.ndarray, labels: np.ndarray, pixels: np.ndarray,
+def measure(log_scale: np.ndarray, weights: np.ndarray, labels: np.ndarray, n: int,
             min_pixels: int) -> LogScales:
-    """Return the weighted medians of log ratios (h, w) over layers (h, w).
+    """Return the weighted medians of a map (h, w) over the n layers of labels (h, w).
 
     ``weights`` (h, w) >= 0. A layer with fewer than ``min_pixels`` weighted pixels is unknown.
     """
-    result = unknown(pixels)
-    used = np.flatnonzero((weights > 0).ravel() & np.isfinite(log_ratio).ravel())
+    result = LogScales.unknown(n)
+    used = np.flatnonzero((weights > 0).ravel() & np.isfinite(log_scale).ravel())
     if not len(used):
         return result
-    values, w = log_ratio.ravel()[used].astype(np.float64), weights.ravel()[used]
+    values, w = log_scale.ravel()[used].astype(np.float64), weights.ravel()[used]
     of = labels.ravel()[used]
     order = np.lexsort((values, of))
     values, w, of = values[order], w[order].astype(np.float64), of[order]
-    starts = np.searchsorted(of, np.arange(len(pixels) + 1))
+    starts = np.searchsorted(of, np.arange(n + 1))
     for k in np.flatnonzero(np.diff(starts) >= min_pixels):
         part = slice(starts[k], starts[k + 1])
-        median, spread = _median_and_spread(values[part], w[part])
-        n = (starts[k + 1] - starts[k]) / _PIXELS_ALIKE
-        result.value[k], result.variance[k] = median, spread**2 / max(n, 1.0) + _FLOOR**2
+        result.value[k], spread = _median_and_spread(values[part], w[part])
+        n_alone = max((starts[k + 1] - starts[k]) / _PIXELS_ALIKE, 1.0)
+        result.variance[k], result.spread[k] = spread**2 / n_alone + _FLOOR**2, spread
     return result
-
-
-def hand_on(before: LogScales, counts: np.ndarray, pixels: np.ndarray) -> LogScales:
-    """Return what the layers of the next frame take over: ``counts`` (n_before, n) of pixels."""
-    counts = np.where(before.is_known[:, None], counts, 0).astype(np.float64)
-    counts[counts < _MINOR_SHARE * counts.max(axis=0, initial=0.0)] = 0.0
-    total = counts.sum(axis=0)
-    linked = total > 0
-    share = counts / np.where(linked, total, 1.0)
-    value = before.value @ share
-    own = np.where(before.is_known, before.variance, 0.0) @ share
-    between = (share * (before.value[:, None] - value)**2).sum(axis=0)
-    variance = np.where(linked, own + between + _STEP**2, np.inf)
-    return LogScales(value, variance, pixels)
 
 
 def combine(a: LogScales, b: LogScales) -> LogScales:
@@ -75,24 +60,22 @@ def combine(a: LogScales, b: LogScales) -> LogScales:
     known = total > 0
     safe = np.where(known, total, 1.0)
     value = np.where(known, (a.value * certainty_a + b.value * certainty_b) / safe, 0.0)
-    return LogScales(value, np.where(known, 1.0 / safe, np.inf), a.pixels)
+    return LogScales(value, np.where(known, 1.0 / safe, np.inf), np.maximum(a.spread, b.spread))
 
 
-def fill(scales: LogScales, log_depth: np.ndarray) -> np.ndarray:
+def fill(scales: LogScales, log_depth: np.ndarray, pixels: np.ndarray,
+         expected: float) -> np.ndarray:
     """Return a value (n,) for every layer: one without a link resembles those at its depth.
 
-    ``log_depth`` (n,) are the mean log depths of the layers. Without any known layer it is 0:
-    the scale of the window alone.
+    ``log_depth`` (n,) are the mean log depths of the layers, ``pixels`` (n,) their sizes;
+    ``expected`` is the value far from every known layer.
     """
     known = scales.is_known
-    if not known.any():
-        return np.zeros(len(known))
-    if known.all():
-        return scales.value
-    distance = np.abs(log_depth[:, None] - log_depth[known])
-    weight = scales.pixels[known] * np.exp(-(distance - distance.min(axis=1, keepdims=True))
-                                           / _KERNEL)
-    alike = weight @ scales.value[known] / weight.sum(axis=1)
+    distance = (log_depth[:, None] - log_depth[known]) / _KERNEL
+    weight = np.sqrt(pixels[known]) * np.exp(-distance**2 / 2)
+    weight_expected = _EXPECTED * np.sqrt(pixels.mean())
+    alike = ((weight @ scales.value[known] + weight_expected * expected)
+             / (weight.sum(axis=1) + weight_expected))
     return np.where(known, scales.value, alike)
 
 

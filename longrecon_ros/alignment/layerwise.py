@@ -7,15 +7,16 @@ along the ray. The previous window comes with its own layer scales applied, so t
 """
 
 from dataclasses import dataclass, replace
-from typing import List, Literal
+from typing import Literal
 
 import numpy as np
 
 from ..types import Prediction
 from . import published_layers
 from .base import Aligner, Alignment, common_frames
+from .gauge import credibility, log_correction, rescaled
+from .layer_field import layer_fields
 from .layer_grid import LayerGrid
-from .layer_scales import combine, fill, hand_on, LogScales, measure, unknown
 from .similarity import original_mask
 from .surfaces import SurfaceConfig
 
@@ -69,33 +70,22 @@ class LayerwiseAligner:
         """
         alignment = self.aligner.align(previous, current)
         grid = LayerGrid.of(current, self.config.surfaces)
-        scales = self._scales(previous, current, alignment, grid)
-        factors = [np.exp(fill(of_frame, depth)).astype(np.float32)
-                   for of_frame, depth in zip(scales, grid.log_depths)]
-        depth_scale = np.stack([factor[labels] for factor, labels in zip(factors, grid.layers)])
-        return replace(alignment, depth_scale=depth_scale, layers=grid.layers)
-
-    def _scales(self, previous: Prediction, current: Prediction, alignment: Alignment,
-                grid: LayerGrid) -> List[LogScales]:
         i, j = common_frames(previous, current)
-        row_before = dict(zip(j.tolist(), i.tolist()))
-        scales: List[LogScales] = []
-        for t in range(len(current.frame_ids)):
-            pixels = grid.pixels(t)
-            here = unknown(pixels)
-            if t:
-                here = hand_on(scales[-1], grid.shared_pixels(t - 1), pixels)
-            if t in row_before:
-                here = combine(here, self._measured(previous, row_before[t], current, t,
-                                                    alignment, grid))
-            scales.append(here)
-        return scales
-
-    def _measured(self, previous: Prediction, row: int, current: Prediction, t: int,
-                  alignment: Alignment, grid: LayerGrid) -> LogScales:
-        log_ratio, weights = grid.log_ratio(previous, row, current, t)
-        log_ratio = log_ratio - np.log(alignment.T_odom_window.scale)
-        return measure(log_ratio, weights, grid.labels[t], grid.pixels(t), grid.min_pixels)
+        fields = layer_fields(grid, previous, dict(zip(j.tolist(), i.tolist())),
+                              float(np.log(alignment.T_odom_window.scale)))
+        shared = [fields[t] for t in j]
+        said = [f.scales for f in shared], [f.pixels for f in shared]
+        correction = log_correction(alignment, previous, current, i, j, *said)
+        share = credibility(*said)
+        correction *= share
+        depth_scale = np.empty(current.confidence.shape, np.float32)
+        layers = np.empty(current.confidence.shape, np.int16)
+        for t, field in enumerate(fields):
+            layers[t] = grid.full_size(t, field.labels)
+            factor = np.exp(share * field.completed(correction) - correction)
+            depth_scale[t] = factor.astype(np.float32)[layers[t]]
+        alignment = rescaled(alignment, previous, current, i, j, correction)
+        return replace(alignment, depth_scale=depth_scale, layers=layers)
 
 
 @dataclass(frozen=True, slots=True)

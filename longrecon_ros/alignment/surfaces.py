@@ -7,15 +7,15 @@ needs no unit of depth. What hangs together is a layer.
 """
 
 from dataclasses import dataclass
-from typing import Tuple
 
 import cv2
 import numpy as np
 
-from .segments import means, relabel
+from .segments import relabel
 
 _KERNEL = np.ones((3, 3), np.uint8)
 _AROUND = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
+_OVER_NOISE = 3.0           # times the usual variation of the field
 _N_GROW = 6                 # steps by which layers grow over the pixels along their borders
 
 
@@ -25,6 +25,7 @@ class SurfaceConfig:
 
     work_pixels: int = 16000        # layers are found on a grid of about so many
     jump: float = 0.04              # of inverse depth, beyond the slope around it
+    field_jump: float = 0.025       # of the log scale
     min_share: float = 0.002        # of the image; smaller layers join what is nearest in depth
     max_layers: int = 200
 
@@ -34,10 +35,10 @@ def work_stride(shape: tuple, work_pixels: int) -> int:
     return max(1, round((shape[0] * shape[1] / work_pixels)**0.5))
 
 
-def log_depth(depth: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the logarithm (H, W) f32 of a depth map, as it is and without single wrong pixels.
+def log_depth(depth: np.ndarray) -> np.ndarray:
+    """Return the logarithm (H, W) f32 of a depth map, without single wrong pixels.
 
-    The latter is a median over 5 x 5 pixels. NaN where depth is no number above 0.
+    A median over 5 x 5 pixels; NaN where depth is no number above 0.
     """
     with np.errstate(divide='ignore', invalid='ignore'):
         log = np.log(depth)
@@ -45,34 +46,38 @@ def log_depth(depth: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     if bad.any():
         log[bad] = np.float32(np.median(log[~bad])) if not bad.all() else 0.0
     smooth = cv2.medianBlur(np.ascontiguousarray(log, np.float32), 5)
-    log[bad] = smooth[bad] = np.nan
-    return log, smooth
+    smooth[bad] = np.nan
+    return smooth
 
 
-def find_layers(log: np.ndarray, config: SurfaceConfig) -> np.ndarray:
-    """Return layers (h, w) int32, 0 to n - 1, of a smooth log depth (h, w), NaN where unknown."""
+def find_layers(log: np.ndarray, field: np.ndarray, config: SurfaceConfig) -> np.ndarray:
+    """Return layers (h, w) int32, 0 to n - 1, of a smooth log depth (h, w), NaN where unknown.
+
+    ``field`` (h, w) is what is known of the log scale of the pixels, NaN where nothing is: where
+    it jumps there is a border, too, even if depth happens to be even there.
+    """
     known = np.isfinite(log)
     if not known.any():
         return np.zeros(log.shape, np.int32)
     log = np.where(known, log, np.nanmedian(log)).astype(np.float32)
-    solid = _solid(log, config.jump) & known
+    solid = _solid(log, config.jump) & ~_is_uneven(field, config.field_jump) & known
     _, labels = cv2.connectedComponents(solid.astype(np.uint8), connectivity=4)
     labels -= 1                                 # -1: not of any layer yet
     _drop_small(labels, config)
     if labels.max() < 0:
         return np.zeros(log.shape, np.int32)
-    _grow(labels, log)
-    return _join_weak(labels, log, config.jump)
+    _grow(labels, log, field)
+    return _join_weak(labels, log, field, config)
 
 
-def full_size(labels: np.ndarray, work_log: np.ndarray, log: np.ndarray,
+def full_size(labels: np.ndarray, work_log: np.ndarray, depth: np.ndarray,
               stride: int) -> np.ndarray:
     """Return layers (H, W) int16 of all pixels, from those on the grid, exact at the borders.
 
     A pixel near a border belongs to the layer around it whose depth is nearest to its own.
-    ``work_log`` (h, w) is the smooth log depth on the grid, ``log`` (H, W) that of all pixels.
+    ``work_log`` (h, w) is the smooth log depth on the grid, ``depth`` (H, W) that of all pixels.
     """
-    H, W = log.shape
+    H, W = depth.shape
     rows = np.minimum(np.arange(H) // stride, len(labels) - 1)
     columns = np.minimum(np.arange(W) // stride, labels.shape[1] - 1)
     full = labels[rows[:, None], columns]
@@ -80,7 +85,8 @@ def full_size(labels: np.ndarray, work_log: np.ndarray, log: np.ndarray,
     v, u = np.nonzero(border)
     work = np.pad(work_log, 1, constant_values=np.nan)
     padded = np.pad(labels, 1, mode='edge')
-    own = log[v, u]
+    with np.errstate(divide='ignore', invalid='ignore'):
+        own = np.log(depth[v, u])
     best, chosen = np.full(len(v), np.inf, np.float32), full[v, u]
     for dv, du in ((0, 0), *_AROUND):
         at = rows[v] + 1 + dv, columns[u] + 1 + du
@@ -114,6 +120,21 @@ def _cut(inverse: np.ndarray, jump: float) -> np.ndarray:
     return step - slope > jump * np.minimum(inverse[:, 1:], inverse[:, :-1])
 
 
+def _is_uneven(field: np.ndarray, jump: float) -> np.ndarray:
+    """Return (h, w) bool: pixels around which the field varies by more than ``jump``.
+
+    It has to vary by more than it does all over the image, too: that is noise.
+    """
+    known = np.isfinite(field)
+    if not known.any():
+        return np.zeros(field.shape, bool)
+    field = cv2.medianBlur(np.where(known, field, np.median(field[known])).astype(np.float32), 5)
+    high = cv2.dilate(np.where(known, field, np.float32(-1e9)), _KERNEL)
+    low = cv2.erode(np.where(known, field, np.float32(1e9)), _KERNEL)
+    variation = np.where(high > -1e9, high - low, 0)
+    return variation > max(jump, _OVER_NOISE * float(np.median(variation[known])))
+
+
 def _drop_small(labels: np.ndarray, config: SurfaceConfig) -> None:
     """Number the large layers from 0 and unmark the others, in place."""
     sizes = np.bincount(labels[labels >= 0], minlength=1)
@@ -126,19 +147,21 @@ def _drop_small(labels: np.ndarray, config: SurfaceConfig) -> None:
     labels[:] = number[labels]                  # -1 takes the last entry
 
 
-def _grow(labels: np.ndarray, log: np.ndarray) -> None:
-    """Give every unmarked pixel the layer of the neighbour that is nearest in depth, in place."""
-    h, w = labels.shape
+def _grow(labels: np.ndarray, log: np.ndarray, field: np.ndarray) -> None:
+    """Give unmarked pixels the layer of the neighbour that is most alike, in place."""
+    field = np.pad(np.nan_to_num(field), 1, mode='edge')
+    log = np.pad(log, 1, mode='edge')
     for _ in range(_N_GROW):
         v, u = np.nonzero(labels < 0)
         if not len(v):
             return
         padded = np.pad(labels, 1, constant_values=-1)
-        padded_log = np.pad(log, 1, mode='edge')
+        own, own_field = log[v + 1, u + 1], field[v + 1, u + 1]
         best, chosen = np.full(len(v), np.inf, np.float32), np.full(len(v), -1, np.int32)
         for dv, du in _AROUND:
             at = v + 1 + dv, u + 1 + du
-            distance = np.where(padded[at] >= 0, np.abs(padded_log[at] - log[v, u]), np.inf)
+            distance = np.abs(log[at] - own) + np.abs(field[at] - own_field)
+            distance[padded[at] < 0] = np.inf
             nearer = distance < best
             best, chosen = np.where(nearer, distance, best), np.where(nearer, padded[at], chosen)
         labels[v, u] = chosen
@@ -152,27 +175,29 @@ def _grow(labels: np.ndarray, log: np.ndarray) -> None:
         labels[unmarked] = of[nearest[unmarked]]
 
 
-def _join_weak(labels: np.ndarray, log: np.ndarray, jump: float) -> np.ndarray:
+def _join_weak(labels: np.ndarray, log: np.ndarray, field: np.ndarray,
+               config: SurfaceConfig) -> np.ndarray:
     """Join touching layers whose border is no jump along most of it."""
     n = int(labels.max()) + 1
     a = np.concatenate([labels[:, :-1].ravel(), labels[:-1].ravel()]).astype(np.int64)
     b = np.concatenate([labels[:, 1:].ravel(), labels[1:].ravel()])
-    step = np.concatenate([np.abs(np.diff(log, axis=1)).ravel(),
-                           np.abs(np.diff(log, axis=0)).ravel()])
-    border = a != b
+    border = np.flatnonzero(a != b)
+    weak = ((_steps(log)[border] < config.jump / 2)
+            & ~(_steps(field)[border] > config.field_jump / 2))
     pair = np.minimum(a, b)[border] * n + np.maximum(a, b)[border]
     pairs, at = np.unique(pair, return_inverse=True)
-    is_weak = 2 * np.bincount(at, step[border] < jump / 2) > np.bincount(at)
+    is_weak = 2 * np.bincount(at, weak) > np.bincount(at)
     low, high = np.divmod(pairs[is_weak], n)
     return relabel(labels, low, high, n)
+
+
+def _steps(values: np.ndarray) -> np.ndarray:
+    """Return the differences of horizontal, then of vertical neighbours, (M,)."""
+    return np.concatenate([np.abs(np.diff(values, axis=1)).ravel(),
+                           np.abs(np.diff(values, axis=0)).ravel()])
 
 
 def _is_border(labels: np.ndarray) -> np.ndarray:
     """Return (h, w) bool: cells with another layer among the eight around them."""
     values = labels.astype(np.int16)
     return cv2.dilate(values, _KERNEL) != cv2.erode(values, _KERNEL)
-
-
-def layer_depths(log: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the mean log depth (n,) of every layer."""
-    return means(np.nan_to_num(log), labels)

@@ -18,6 +18,8 @@ _VARYING_SHARE = 0.3
 _N_WAVES = 3
 _N_BLOBS = 3
 _BLOB_LOG_DEPTH = np.log(1.3), np.log(2.0)
+_LIKE_DEPTH = 0.5
+"""Log depth over which the common part of the layer errors changes."""
 
 
 class Purpose(IntEnum):
@@ -157,3 +159,18 @@ def _blob(rng: np.random.Generator, size: tuple, share: float) -> np.ndarray:
     mask = np.zeros(size, np.uint8)
     cv2.ellipse(mask, (tuple(centre), tuple(2 * axes), angle_deg), 1, cv2.FILLED)
     return mask > 0
+
+
+def layer_errors(rng: np.random.Generator, log_depths: np.ndarray, sigma: float,
+                 own_share: float) -> np.ndarray:
+    """Return the log of the scale errors (n,) f32 of layers at mean log depths (n,).
+
+    Deviation ``sigma``. The share ``own_share`` of the variance is each layer's own; the rest is
+    one smooth random function of depth (a Gaussian process), so that layers at like depths err
+    alike, those near and far from the camera differently.
+    """
+    distance = (log_depths[:, None] - log_depths) / _LIKE_DEPTH
+    covariance = (1 - own_share) * np.exp(-distance**2 / 2) + own_share * np.eye(len(log_depths))
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    return (sigma * root @ rng.standard_normal(len(log_depths))).astype(np.float32)

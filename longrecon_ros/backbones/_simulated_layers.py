@@ -2,15 +2,17 @@
 
 Every frame is cut into smooth parts (`_simulated_parts`). Parts that go over into each other
 without a jump of the depth attract, by the length of their common border; parts of which one
-hides the other repel. Parts of successive frames attract by the surface they share: the depth of
-one frame is moved into the other by the true poses, which is exact however fast the camera is.
-Clusters of all that are the layers, the same in all frames of the window. So a cabinet on the
-floor is a layer of its own when more of its outline hides the wall than touches the floor.
+hides the other repel: so a cabinet on the floor is a thing of its own when more of its outline
+hides the wall than touches the floor. The things of the middle frame are the first layers. From
+there they are carried to the frames before and after by the true depth and poses, which is exact
+however fast the camera is: a point of the scene has one layer in all frames of the window. What no
+frame has shown so far joins the layer of the thing that it is part of, or begins one.
 """
 
 from dataclasses import dataclass
-from typing import List, Tuple
+from typing import List
 
+import cv2
 import numpy as np
 
 from ..geometry import se3
@@ -21,8 +23,8 @@ _STRIDE_PX = 2
 """Parts are found at half the resolution."""
 _TOLERANCE = 0.05
 """Log depth; where two frames differ by more, one surface hides the other."""
-_PERMANENCE = 2.0
-"""How much more a shared surface binds parts of two frames than borders inside one do."""
+_LEAST_SEEN = 0.2
+"""Share of a thing that the frame beside must have seen for its layer to go on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +34,12 @@ class Layers:
     labels: np.ndarray                      # (N, H, W) i32, one number a layer of the window
     n_layers: int
     is_edge: np.ndarray                     # (N, H, W) bool, pixels beside an occlusion edge
+
+    def log_depths(self, depth: np.ndarray) -> np.ndarray:
+        """Return the mean log depth (n,) of the layers over all frames, for depth (N, H, W)."""
+        labels = self.labels.ravel()
+        total = np.bincount(labels, np.log(depth).ravel(), minlength=self.n_layers)
+        return total / np.maximum(np.bincount(labels, minlength=self.n_layers), 1)
 
 
 def find_layers(depth: np.ndarray, rays: np.ndarray, K: np.ndarray, T_world_camera: np.ndarray,
@@ -45,52 +53,63 @@ def find_layers(depth: np.ndarray, rays: np.ndarray, K: np.ndarray, T_world_came
     """
     coarse = slice(None, None, _STRIDE_PX)
     log_depth = np.log(depth)
-    parts = [split(np.ascontiguousarray(frame[coarse, coarse]), step) for frame in log_depth]
-    first = np.cumsum([0, *(part.n_parts for part in parts)])
-    pairs, weights = _bonds_inside(parts, first, contact)
-    for t in range(1, len(parts)):
-        T = se3.relative(T_world_camera[t - 1], T_world_camera[t])
-        shared, bond = _bonds_between(parts[t - 1], parts[t], log_depth[t - 1][coarse, coarse],
-                                      depth[t][coarse, coarse], rays[coarse, coarse], K, T)
-        pairs.append(shared + [first[t - 1], first[t]])
-        weights.append(bond)
-    layer_of = cluster(int(first[-1]), np.concatenate(pairs), np.concatenate(weights))
-    labels = [_refine(layer_of[part.labels + start], frame)
-              for part, start, frame in zip(parts, first, log_depth)]
-    edges = [beside(*cuts(frame, step)) for frame in log_depth]
-    return Layers(np.stack(labels), int(layer_of.max()) + 1, np.stack(edges))
+    things = [_things(split(np.ascontiguousarray(frame[coarse, coarse]), step), contact)
+              for frame in log_depth]
+    middle = len(depth) // 2
+    labels: List[np.ndarray] = list(things)
+    n_layers = int(labels[middle].max()) + 1
+    order = [(t, t - 1) for t in range(middle + 1, len(depth))]
+    order += [(t, t + 1) for t in range(middle - 1, -1, -1)]
+    for t, known in order:
+        T = se3.relative(T_world_camera[known], T_world_camera[t])
+        carried = _carry(labels[known], log_depth[known][coarse, coarse],
+                         depth[t][coarse, coarse], rays[coarse, coarse], K, T)
+        labels[t] = _complete(carried, things[t], n_layers)
+        n_layers = max(n_layers, int(labels[t].max()) + 1)
+    full = np.stack([_refine(coarse_labels, frame)
+                     for coarse_labels, frame in zip(labels, log_depth)])
+    return Layers(full, n_layers, np.stack([beside(*cuts(frame, step)) for frame in log_depth]))
 
 
-def _bonds_inside(parts: List[Parts], first: np.ndarray,
-                  contact: float) -> Tuple[List[np.ndarray], List[np.ndarray]]:
-    """Return pairs of parts (B, 2) of one frame, numbered over all frames, and their weights."""
-    pairs = [part.borders + start for part, start in zip(parts, first)]
-    weights = [contact * part.n_joined - part.n_cut for part in parts]
-    return pairs, weights
+def _things(parts: Parts, contact: float) -> np.ndarray:
+    """Return the things (h, w) i32 of one frame: clusters of its parts."""
+    return cluster(parts.n_parts, parts.borders,
+                   contact * parts.n_joined - parts.n_cut)[parts.labels]
 
 
-def _bonds_between(a: Parts, b: Parts, log_depth_a: np.ndarray, depth_b: np.ndarray,
-                   rays: np.ndarray, K: np.ndarray,
-                   T_a_b: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Return pairs (P, 2) of parts of two frames that show the same surface, and their weights.
+def _complete(carried: np.ndarray, things: np.ndarray, n_layers: int) -> np.ndarray:
+    """Return layers (h, w) i32 of a frame from those carried to it, -1 where there are none.
 
-    The weight is the circumference of the shared surface if it were square, lowered by what the
-    two do not share.
+    New pixels of a thing join the layer of the nearest pixel if that is of the thing, too, else
+    the layer that most of its pixels have. A thing that the frame beside has hardly seen begins
+    a layer.
     """
-    seen = _seen_by_both(a.labels, b.labels, log_depth_a, depth_b, rays, K, T_a_b)
-    if not len(seen):
-        return np.zeros((0, 2), np.int64), np.zeros(0)
-    area_a, area_b = np.bincount(seen[:, 0]), np.bincount(seen[:, 1])
-    keys, common = np.unique(seen[:, 0] * b.n_parts + seen[:, 1], return_counts=True)
-    pairs = np.column_stack([keys // b.n_parts, keys % b.n_parts])
-    iou = common / (area_a[pairs[:, 0]] + area_b[pairs[:, 1]] - common)
-    return pairs, _PERMANENCE * iou * 4 * np.sqrt(common)
+    n = int(things.max()) + 1
+    seen = carried >= 0
+    counts = np.zeros((n, n_layers), np.int64)
+    np.add.at(counts, (things[seen], carried[seen]), 1)
+    most, share = counts.argmax(axis=1), counts.sum(axis=1) / np.bincount(things.ravel())
+    is_new = share < _LEAST_SEEN
+    most[is_new] = n_layers + np.arange(np.count_nonzero(is_new))
+    if not seen.any():
+        return most[things].astype(np.int32)
+    beside = _nearest(seen)
+    is_same = (things.ravel()[beside] == things) & ~is_new[things]
+    return np.where(is_same, carried.ravel()[beside], most[things]).astype(np.int32)
 
 
-def _seen_by_both(labels_a: np.ndarray, labels_b: np.ndarray, log_depth_a: np.ndarray,
-                  depth_b: np.ndarray, rays: np.ndarray, K: np.ndarray,
-                  T_a_b: np.ndarray) -> np.ndarray:
-    """Return the labels (P, 2) i64 in both frames of the points of b that a sees, too.
+def _nearest(is_seen: np.ndarray) -> np.ndarray:
+    """Return the flat position (h, w) i64 of the nearest seen pixel, of seen ones their own."""
+    _, number = cv2.distanceTransformWithLabels(
+        np.uint8(~is_seen), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    position = np.zeros(int(number.max()) + 1, np.int64)
+    position[number[is_seen]] = np.flatnonzero(is_seen)
+    return position[number]
+
+
+def _carry(labels_a: np.ndarray, log_depth_a: np.ndarray, depth_b: np.ndarray,
+           rays: np.ndarray, K: np.ndarray, T_a_b: np.ndarray) -> np.ndarray:
+    """Return the labels (h, w) i32 that the points of b have in a, -1 where a does not see them.
 
     All maps are decimated; ``K`` is for the full resolution.
     """
@@ -103,7 +122,7 @@ def _seen_by_both(labels_a: np.ndarray, labels_b: np.ndarray, log_depth_a: np.nd
         pixels < [w - 0.5, h - 0.5]).all(axis=1)
     x, y = np.rint(np.where(is_inside[:, None], pixels, 0)).astype(np.int64).T
     is_seen = is_inside & (np.abs(np.log(z) - log_depth_a[y, x]) < _TOLERANCE)
-    return np.column_stack([labels_a[y, x], labels_b.ravel()])[is_seen].astype(np.int64)
+    return np.where(is_seen, labels_a[y, x], -1).reshape(h, w)
 
 
 def _refine(labels: np.ndarray, log_depth: np.ndarray) -> np.ndarray:

@@ -43,6 +43,7 @@ class SimulatedConfig:
     random_pose: bool = True
     scale_sigma: float = 0.25
     layer_sigma: float = 0.08
+    layer_own_share: float = 0.25
     layer_step: float = 0.04
     layer_contact: float = 0.25
     first_window_exact: bool = True
@@ -61,7 +62,8 @@ class SimulatedConfig:
 
 
 _RANGES = {
-    'seed': (0, 2**31 - 1), 'scale_sigma': (0, 2), 'layer_sigma': (0, 1), 'layer_step': (0.01, 1),
+    'seed': (0, 2**31 - 1), 'scale_sigma': (0, 2), 'layer_sigma': (0, 1),
+    'layer_own_share': (0, 1), 'layer_step': (0.01, 1),
     'layer_contact': (0, 10), 'warp_sigma': (0, 0.5), 'pose_translation': (0, 0.5),
     'pose_rotation_deg': (0, 20), 'depth_noise': (0, 0.5), 'outlier_share': (0, 0.3),
     'edge_px': (0, 5), 'confidence_noise': (0, 1)}
@@ -125,7 +127,7 @@ class SimulatedBackbone(Backbone):
                                c.edge_px)
         log_error = noise.log_error + blobs.log_error + edges.log_error
         log_error += faults.warp(self._rng(n_before, Purpose.WARP), shape, c.warp_sigma)
-        log_error += self._layer_errors(n_before, layers)[layers.labels]
+        log_error += self._layer_errors(n_before, layers, depth)[layers.labels]
         rng = self._rng(n_before, Purpose.CONFIDENCE)
         mood = np.float32(c.confidence_noise) * (faults.smooth(rng, shape)
                                                  + rng.standard_normal(shape, np.float32))
@@ -134,12 +136,13 @@ class SimulatedBackbone(Backbone):
         confidence[~is_measured.any(axis=(1, 2))] = 0
         return log_error, confidence
 
-    def _layer_errors(self, n_before: int, layers: Layers) -> np.ndarray:
+    def _layer_errors(self, n_before: int, layers: Layers, depth: np.ndarray) -> np.ndarray:
         """Return the log of the scale error of every layer of the window (n,) f32."""
         c = self._config
-        errors = self._rng(n_before, Purpose.LAYERS).normal(0, c.layer_sigma, layers.n_layers)
-        is_exact = n_before == 0 and c.first_window_exact
-        return np.zeros(layers.n_layers, np.float32) if is_exact else errors.astype(np.float32)
+        if n_before == 0 and c.first_window_exact:
+            return np.zeros(layers.n_layers, np.float32)
+        return faults.layer_errors(self._rng(n_before, Purpose.LAYERS), layers.log_depths(depth),
+                                   c.layer_sigma, c.layer_own_share)
 
 
 def _check(window: Window) -> None:
