@@ -1,18 +1,17 @@
 """The scale of every pixel of a window over that of the last one: measured, carried, per layer."""
 
 from dataclasses import dataclass
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import numpy as np
 
 from ..types import Prediction
 from .layer_grid import LayerGrid
-from .layer_scales import combine, fill, LogScales, measure
+from .layer_scales import combine, fill, handed_on, LogScales, measure
 from .segments import means
 
 _STEP = 3e-3                # deviation added from one frame to the next
 _REACH = 2                  # frames on either side that confirm what a shared frame measures
-_LEAST_SEEN = 0.1           # share of a layer that the frame before must have seen
 _LIMIT = 0.3                # log: no layer is so wrong; it is an outlier
 
 
@@ -53,25 +52,34 @@ def layer_fields(grid: LayerGrid, previous: Prediction, rows: Dict[int, int],
     measured = _measured(grid, previous, rows, log_scale)
     fields: List[LayerField] = []
     for t in range(len(grid.views)):
-        carried = fields and grid.find_again(t, t - 1)
-        before = carried.carry(fields[-1].known()) if carried else None
-        evidence = measured.get(t, before)
-        if evidence is None:
-            evidence = np.full(grid.views[t].log_depth.shape, np.nan, np.float32)
-        labels = grid.layers(t, evidence)
-        n = int(labels.max()) + 1
-        scales = LogScales.unknown(n)
-        least = max(5, labels.size // 2000)
-        if carried:
-            variance = carried.carry(fields[-1].variance())
-            scales = _handed_on(before, variance, labels, n, least)
         if t in measured:
             weights = grid.confidence(t, previous, rows[t])
-            scales = combine(scales, measure(measured[t], weights, labels, n, least))
-        scales = _without_outliers(scales)
-        log = np.nan_to_num(grid.views[t].log_depth)
-        fields.append(LayerField(labels, scales, means(log, labels)))
+            field = _seen_before(grid, t, fields[-1] if fields else None, measured[t], weights)
+        elif fields:
+            labels, origin = grid.continued(t, fields[-1].labels)
+            field = _field(grid, t, labels, handed_on(fields[-1].scales, origin, _STEP))
+        else:
+            labels = grid.layers(t, np.full_like(grid.views[t].log_depth, np.nan))
+            field = _field(grid, t, labels, LogScales.unknown(int(labels.max()) + 1))
+        fields.append(field)
     return fields
+
+
+def _field(grid: LayerGrid, t: int, labels: np.ndarray, scales: LogScales) -> LayerField:
+    return LayerField(labels, scales, means(np.nan_to_num(grid.views[t].log_depth), labels))
+
+
+def _seen_before(grid: LayerGrid, t: int, before: Optional[LayerField], measured: np.ndarray,
+                 weights: np.ndarray) -> LayerField:
+    """Return the layers of a shared frame: measured here, confirmed by the frame before."""
+    labels = grid.layers(t, measured)
+    n, least = int(labels.max()) + 1, max(5, labels.size // 2000)
+    scales = measure(measured, weights, labels, n, least)
+    if before is not None:
+        carried = grid.find_again(t, t - 1)
+        value, variance = carried.carry(before.known()), carried.carry(before.variance())
+        scales = combine(scales, _remeasured(value, variance, labels, n, least))
+    return _field(grid, t, labels, _without_outliers(scales))
 
 
 def _measured(grid: LayerGrid, previous: Prediction, rows: Dict[int, int],
@@ -97,17 +105,14 @@ def _median(maps: np.ndarray) -> np.ndarray:
     return np.where(n > 0, (pick[0] + pick[1]) / 2, np.float32(np.nan))
 
 
-def _handed_on(values: np.ndarray, variance: np.ndarray, labels: np.ndarray, n: int,
-               least: int) -> LogScales:
-    """Return what the layers take over from the frame before."""
-    weights = np.isfinite(values).astype(np.float32)
-    scales = measure(values, weights, labels, n, least)
-    own = np.bincount(labels.ravel(), np.where(weights > 0, variance, 0).ravel(), minlength=n)
-    count = np.bincount(labels.ravel(), weights.ravel(), minlength=n)
-    seen = count / np.bincount(labels.ravel(), minlength=n)
-    added = own / np.maximum(count, 1) + _STEP**2
-    return LogScales(scales.value, np.where(seen < _LEAST_SEEN, np.inf, scales.variance + added),
-                     scales.spread)
+def _remeasured(values: np.ndarray, variance: np.ndarray, labels: np.ndarray, n: int,
+                least: int) -> LogScales:
+    """Return what new layers take over from pixels that the frame before has judged."""
+    known = np.isfinite(values)
+    scales = measure(values, known.astype(np.float32), labels, n, least)
+    own = np.bincount(labels.ravel(), np.where(known, variance, 0).ravel(), minlength=n)
+    count = np.maximum(np.bincount(labels.ravel(), known.ravel(), minlength=n), 1)
+    return LogScales(scales.value, scales.variance + own / count + _STEP**2, scales.spread)
 
 
 def _without_outliers(scales: LogScales) -> LogScales:

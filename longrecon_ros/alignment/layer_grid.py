@@ -1,14 +1,21 @@
 """The frames of a window on the coarse grid on which their layers are found."""
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Tuple
 
 import numpy as np
 
 from ..types import Prediction
 from .intrinsics import common_K
 from .layer_motion import Correspondence, find_again, View
-from .surfaces import find_layers, full_size, log_depth, SurfaceConfig, work_stride
+from .surfaces import (
+    continue_layers,
+    find_layers,
+    full_size,
+    log_depth,
+    SurfaceConfig,
+    work_stride,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +42,15 @@ class LayerGrid:
     def layers(self, t: int, field: np.ndarray) -> np.ndarray:
         """Return the layers (h, w) int32 of frame t; see `surfaces.find_layers`."""
         return find_layers(self.views[t].log_depth, field, self.config)
+
+    def continued(self, t: int, before: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Return the layers (h, w) of frame t that go on from those of frame t - 1, and origins.
+
+        See `surfaces.continue_layers`.
+        """
+        carried = self.find_again(t, t - 1).carry_labels(before)
+        return continue_layers(self.views[t].log_depth, carried, self.config,
+                               int(before.max()) + 1)
 
     def full_size(self, t: int, labels: np.ndarray) -> np.ndarray:
         """Return the layers (H, W) i16 of all pixels of frame t from those on the grid."""

@@ -35,6 +35,10 @@ class Correspondence:
         """Return a map (h, w) of the other frame as this one sees it, NaN where it does not."""
         return np.where(self.is_seen, values.ravel()[self.index], np.float32(np.nan))
 
+    def carry_labels(self, labels: np.ndarray) -> np.ndarray:
+        """Return labels (h, w) of the other frame as this one sees them, -1 where it does not."""
+        return np.where(self.is_seen, labels.ravel()[self.index], -1)
+
 
 def find_again(seen_from: View, other: View, K: Optional[np.ndarray]) -> Correspondence:
     """Return where the pixels of ``seen_from`` are in ``other``.

@@ -29,6 +29,18 @@ class LogScales:
         return np.isfinite(self.variance)
 
 
+def handed_on(before: LogScales, origin: np.ndarray, step: float) -> LogScales:
+    """Return the estimates of layers that go on from those of the frame before.
+
+    ``origin`` (n,) is their number there, -1 of a new one; ``step`` is the deviation that a frame
+    adds.
+    """
+    known = origin >= 0
+    variance = np.where(known, before.variance[origin] + step**2, np.inf)
+    return LogScales(np.where(known, before.value[origin], 0.0), variance,
+                     np.where(known, before.spread[origin], 0.0))
+
+
 def measure(log_scale: np.ndarray, weights: np.ndarray, labels: np.ndarray, n: int,
             min_pixels: int) -> LogScales:
     """Return the weighted medians of a map (h, w) over the n layers of labels (h, w).

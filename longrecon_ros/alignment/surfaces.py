@@ -7,15 +7,17 @@ needs no unit of depth. What hangs together is a layer.
 """
 
 from dataclasses import dataclass
+from typing import Tuple
 
 import cv2
 import numpy as np
 
-from .segments import relabel
+from .segments import means, overlap_counts, relabel
 
 _KERNEL = np.ones((3, 3), np.uint8)
 _AROUND = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 _OVER_NOISE = 3.0           # times the usual variation of the field
+_LEAST_SEEN = 0.05          # share of a surface that must have been seen to go on
 _N_GROW = 6                 # steps by which layers grow over the pixels along their borders
 
 
@@ -53,8 +55,8 @@ def log_depth(depth: np.ndarray) -> np.ndarray:
 def find_layers(log: np.ndarray, field: np.ndarray, config: SurfaceConfig) -> np.ndarray:
     """Return layers (h, w) int32, 0 to n - 1, of a smooth log depth (h, w), NaN where unknown.
 
-    ``field`` (h, w) is what is known of the log scale of the pixels, NaN where nothing is: where
-    it jumps there is a border, too, even if depth happens to be even there.
+    ``field`` (h, w) is what is measured of the log scale of the pixels, NaN where nothing is:
+    where it jumps there is a border, too, even if depth happens to be even there.
     """
     known = np.isfinite(log)
     if not known.any():
@@ -66,8 +68,42 @@ def find_layers(log: np.ndarray, field: np.ndarray, config: SurfaceConfig) -> np
     _drop_small(labels, config)
     if labels.max() < 0:
         return np.zeros(log.shape, np.int32)
-    _grow(labels, log, field)
+    _grow(labels, log, np.nan_to_num(field))
     return _join_weak(labels, log, field, config)
+
+
+def continue_layers(log: np.ndarray, carried: np.ndarray, config: SurfaceConfig,
+                    n_before: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Return layers (h, w) int32 of a frame that go on from those before, and their origin (n,).
+
+    ``log`` (h, w) is its smooth log depth, ``carried`` (h, w) has the layer (0 to n_before - 1)
+    that the frame before gave each pixel, -1 where it did not see it. Such pixels join the layer
+    of the nearest pixel if no jump of depth is between, else the largest on their surface; a
+    surface that was not seen at all is a new layer, of origin -1.
+    """
+    known = np.isfinite(log)
+    if not known.any():
+        return np.zeros(log.shape, np.int32), np.array([-1])
+    log = np.where(known, log, np.nanmedian(log)).astype(np.float32)
+    solid = _solid(log, config.jump) & known
+    n_surfaces, surface = cv2.connectedComponents(solid.astype(np.uint8), connectivity=4)
+    seen = solid & (carried >= 0)
+    counts = overlap_counts(surface[seen], carried[seen], n_surfaces, n_before)
+    most = counts.argmax(axis=1)
+    is_new = counts.sum(axis=1) < _LEAST_SEEN * np.bincount(surface.ravel())
+    most[is_new] = n_before + np.arange(np.count_nonzero(is_new))
+    labels = most[surface]
+    if seen.any():
+        beside = _nearest(seen)
+        same = (surface.ravel()[beside] == surface) & ~is_new[surface]
+        labels = np.where(same, carried.ravel()[beside], labels)
+    labels[~solid] = -1
+    labels = labels.astype(np.int32)
+    kept = _drop_small(labels, config)
+    if not len(kept):
+        return np.zeros(log.shape, np.int32), np.array([-1])
+    _grow(labels, log, np.zeros_like(log))
+    return labels, np.where(kept < n_before, kept, -1)
 
 
 def full_size(labels: np.ndarray, work_log: np.ndarray, depth: np.ndarray,
@@ -128,15 +164,15 @@ def _is_uneven(field: np.ndarray, jump: float) -> np.ndarray:
     known = np.isfinite(field)
     if not known.any():
         return np.zeros(field.shape, bool)
-    field = cv2.medianBlur(np.where(known, field, np.median(field[known])).astype(np.float32), 5)
-    high = cv2.dilate(np.where(known, field, np.float32(-1e9)), _KERNEL)
-    low = cv2.erode(np.where(known, field, np.float32(1e9)), _KERNEL)
+    smooth = cv2.medianBlur(np.where(known, field, np.median(field[known])).astype(np.float32), 5)
+    high = cv2.dilate(np.where(known, smooth, np.float32(-1e9)), _KERNEL)
+    low = cv2.erode(np.where(known, smooth, np.float32(1e9)), _KERNEL)
     variation = np.where(high > -1e9, high - low, 0)
     return variation > max(jump, _OVER_NOISE * float(np.median(variation[known])))
 
 
-def _drop_small(labels: np.ndarray, config: SurfaceConfig) -> None:
-    """Number the large layers from 0 and unmark the others, in place."""
+def _drop_small(labels: np.ndarray, config: SurfaceConfig) -> np.ndarray:
+    """Number the large layers from 0 and unmark the others, in place; return the old numbers."""
     sizes = np.bincount(labels[labels >= 0], minlength=1)
     least = config.min_share * labels.size
     if len(sizes) > config.max_layers:
@@ -145,11 +181,12 @@ def _drop_small(labels: np.ndarray, config: SurfaceConfig) -> None:
     large = np.flatnonzero(sizes >= max(1, least))
     number[large] = np.arange(len(large))
     labels[:] = number[labels]                  # -1 takes the last entry
+    return large
 
 
 def _grow(labels: np.ndarray, log: np.ndarray, field: np.ndarray) -> None:
     """Give unmarked pixels the layer of the neighbour that is most alike, in place."""
-    field = np.pad(np.nan_to_num(field), 1, mode='edge')
+    field = np.pad(field, 1, mode='edge')
     log = np.pad(log, 1, mode='edge')
     for _ in range(_N_GROW):
         v, u = np.nonzero(labels < 0)
@@ -168,27 +205,33 @@ def _grow(labels: np.ndarray, log: np.ndarray, field: np.ndarray) -> None:
     unmarked = labels < 0
     if unmarked.any():
         # far from any layer: the nearest one in the image
-        _, nearest = cv2.distanceTransformWithLabels(
-            unmarked.astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
-        of = np.full(int(nearest.max()) + 1, 0)
-        of[nearest[~unmarked]] = labels[~unmarked]
-        labels[unmarked] = of[nearest[unmarked]]
+        labels[unmarked] = labels.ravel()[_nearest(~unmarked)[unmarked]]
+
+
+def _nearest(known: np.ndarray) -> np.ndarray:
+    """Return the flat position (h, w) i64 of the nearest known pixel; of known ones their own."""
+    _, number = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    position = np.zeros(int(number.max()) + 1, np.int64)
+    position[number[known]] = np.flatnonzero(known)
+    return position[number]
 
 
 def _join_weak(labels: np.ndarray, log: np.ndarray, field: np.ndarray,
                config: SurfaceConfig) -> np.ndarray:
-    """Join touching layers whose border is no jump along most of it."""
+    """Join touching layers of one scale whose border is no jump along most of it."""
     n = int(labels.max()) + 1
     a = np.concatenate([labels[:, :-1].ravel(), labels[:-1].ravel()]).astype(np.int64)
     b = np.concatenate([labels[:, 1:].ravel(), labels[1:].ravel()])
     border = np.flatnonzero(a != b)
-    weak = ((_steps(log)[border] < config.jump / 2)
-            & ~(_steps(field)[border] > config.field_jump / 2))
+    weak = _steps(log)[border] < config.jump / 2
     pair = np.minimum(a, b)[border] * n + np.maximum(a, b)[border]
     pairs, at = np.unique(pair, return_inverse=True)
     is_weak = 2 * np.bincount(at, weak) > np.bincount(at)
     low, high = np.divmod(pairs[is_weak], n)
-    return relabel(labels, low, high, n)
+    scale = means(np.nan_to_num(field), labels)
+    alike = ~(np.abs(scale[low] - scale[high]) > config.field_jump)
+    return relabel(labels, low[alike], high[alike], n)
 
 
 def _steps(values: np.ndarray) -> np.ndarray:
