@@ -153,6 +153,8 @@ class Prediction:
     states: Optional[np.ndarray] = None     # (N,) uint8 of FrameState; None: all TRACKED
     landmarks: Optional[Landmarks] = None
     layers: Optional[np.ndarray] = None     # (N, H, W) i16, number of each pixel's depth layer
+    layer_variance: Optional[np.ndarray] = None     # (N, L) f32, of the log scale of each layer
+    scale_variance: float = 0.0             # of the log scale of the poses against the first window
 
     def __post_init__(self):
         n = len(_freeze(self, 'frame_ids', np.int64, None))
@@ -168,6 +170,8 @@ class Prediction:
         _freeze(self, 'states', np.uint8, n)
         if self.layers is not None:
             _freeze(self, 'layers', np.int16, n, h, w)
+        if self.layer_variance is not None:
+            _freeze(self, 'layer_variance', np.float32, n, None)
 
     @property
     def depth(self) -> np.ndarray:

@@ -5,7 +5,7 @@ the scale of the window. Layers count alike here; and where the shared cameras m
 distances tell the scale, too, which layer errors do not touch.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Sequence
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from ..geometry.sim3 import Sim3
 from ..types import Prediction
 from .base import Alignment
-from .layer_scales import LogScales
+from .layer_scales import fill, LogScales
 from .log_scale import weighted_median
 
 _SIGMA_LAYERS, _SIGMA_CENTRES = 0.002, 0.001    # systematic part of either
@@ -21,10 +21,20 @@ _INSIDE = 1.0                                   # how much variance inside layer
 _SIGNIFICANT = 2.0                              # deviations between the two
 
 
-def log_correction(alignment: Alignment, previous: Prediction, current: Prediction, i: np.ndarray,
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """The log scale of a window over that of its alignment, and how its layers vary about it."""
+
+    value: float
+    variance: float                         # of the value
+    layer_variance: float                   # of the log scales that the window gives its layers
+    credibility: float                      # see `credibility`
+
+
+def estimate_gauge(alignment: Alignment, previous: Prediction, current: Prediction, i: np.ndarray,
                    j: np.ndarray, scales: Sequence[LogScales],
-                   pixels: Sequence[np.ndarray]) -> float:
-    """Return by how much the log scale of an alignment is too small.
+                   pixels: Sequence[np.ndarray]) -> Gauge:
+    """Return the scale of a window by its layers and by its cameras.
 
     ``i`` and ``j`` are the rows of the shared frames; ``scales`` and ``pixels`` are what the
     layers of these frames say against the alignment, and their sizes.
@@ -33,13 +43,28 @@ def log_correction(alignment: Alignment, previous: Prediction, current: Predicti
     T = alignment.T_odom_window
     from_centres, variance_centres = _from_centres(previous.T_window_camera[i, :3, 3],
                                                    current.T_window_camera[j, :3, 3] @ T.R.T)
-    if not np.isfinite(variance_centres):
-        return value
-    from_centres -= np.log(T.scale)
-    # what chance does not explain is an error that the layers have in common
-    variance = max(variance, (from_centres - value)**2 - _SIGNIFICANT**2 * variance_centres)
-    return float((value / variance + from_centres / variance_centres)
-                 / (1.0 / variance + 1.0 / variance_centres))
+    if np.isfinite(variance_centres):
+        from_centres -= np.log(T.scale)
+        # the last window's cameras have the errors of all links so far
+        variance_centres += previous.scale_variance
+        # what chance does not explain is an error that the layers have in common
+        distance = (from_centres - value)**2
+        variance = max(variance, distance - _SIGNIFICANT**2 * variance_centres)
+        certainty = 1.0 / variance + 1.0 / variance_centres
+        value = float((value / variance + from_centres / variance_centres) / certainty)
+        variance = 1.0 / certainty
+    return Gauge(value, variance, _layer_variance(scales, pixels, value),
+                 credibility(scales, pixels))
+
+
+def _layer_variance(scales: Sequence[LogScales], pixels: Sequence[np.ndarray],
+                    gauge: float) -> float:
+    """Return the variance of this window's layers alone, that of the last window's taken off."""
+    value, weight, _, inherited = _known(scales, pixels)
+    weight = np.sqrt(weight)                    # of layers, not of pixels
+    total = _deviation(value, gauge, weight)**2
+    before = float(weight @ inherited) / max(float(weight.sum()), 1.0)
+    return max(total - before, 0.25 * total) + _SIGMA_LAYERS**2
 
 
 def credibility(scales: Sequence[LogScales], pixels: Sequence[np.ndarray]) -> float:
@@ -48,10 +73,26 @@ def credibility(scales: Sequence[LogScales], pixels: Sequence[np.ndarray]) -> fl
     Where log scales vary inside layers as much as between them, there are no layer errors but
     smooth ones; these are other in every window, and must not be handed on.
     """
-    value, weight, spread = _known(scales, pixels)
+    value, weight, spread, _ = _known(scales, pixels)
     between = _deviation(value, 0.0, weight)
     inside = float(weight @ spread) / max(float(weight.sum()), 1.0)
     return max(0.0, 1.0 - (_INSIDE * inside / between)**2) if between > 0 else 1.0
+
+
+def believed(scales: LogScales, log_depths: np.ndarray, pixels: np.ndarray, gauge: Gauge):
+    """Return the log scale (n,) to use for every layer of a frame, and its variance (n,).
+
+    A layer was measured against the last window, which may err there itself: so much the more as
+    it saw the layer for the first time. This window's own depth, at its gauge, is another
+    estimate. Their mean by certainty makes the map better each time a layer is seen again. A layer
+    without a link resembles those at its depth (`layer_scales.fill`).
+    """
+    filled = fill(scales, log_depths, pixels, gauge.value)
+    own = gauge.layer_variance + gauge.variance
+    chained = np.where(scales.is_known, scales.variance + scales.inherited, np.inf)
+    gain = own / (own + np.where(scales.is_known, chained, 0.0))
+    value = np.where(scales.is_known, gain * filled + (1.0 - gain) * gauge.value, filled)
+    return value, np.where(scales.is_known, gain * np.where(scales.is_known, chained, 0.0), own)
 
 
 def rescaled(alignment: Alignment, previous: Prediction, current: Prediction, i: np.ndarray,
@@ -81,7 +122,7 @@ def _from_centres(centres: np.ndarray, turned: np.ndarray):
 
 def _from_layers(scales: Sequence[LogScales], pixels: Sequence[np.ndarray]):
     """Return the mean log scale over the layers and its variance."""
-    value, weight, _ = _known(scales, pixels)
+    value, weight, _, inherited = _known(scales, pixels)
     if not len(value):
         return 0.0, _SIGMA_LAYERS**2
     middle = weighted_median(value, weight)
@@ -90,14 +131,15 @@ def _from_layers(scales: Sequence[LogScales], pixels: Sequence[np.ndarray]):
     kept = np.clip(value, middle - 2.5 * sigma, middle + 2.5 * sigma)
     root = np.sqrt(weight)
     # not over their number: near and far layers of a network err alike in part
-    return float(root @ kept / root.sum()), float(sigma**2)
+    before = float(root @ inherited / root.sum())
+    return float(root @ kept / root.sum()), float(sigma**2) + before
 
 
 def _known(scales: Sequence[LogScales], pixels: Sequence[np.ndarray]):
-    """Return values, sizes and spreads (L,) of all layers that have a scale."""
+    """Return value, size, spread and inherited variance (L,) of all layers that have a scale."""
     return tuple(np.concatenate(parts) for parts in zip(*(
-        (s.value[s.is_known], p[s.is_known].astype(np.float64), s.spread[s.is_known])
-        for s, p in zip(scales, pixels))))
+        (s.value[s.is_known], p[s.is_known].astype(np.float64), s.spread[s.is_known],
+         s.inherited[s.is_known]) for s, p in zip(scales, pixels))))
 
 
 def _deviation(value: np.ndarray, middle: float, weight: np.ndarray) -> float:

@@ -1,16 +1,16 @@
 """The scale of every pixel of a window over that of the last one: measured, carried, per layer."""
 
-from dataclasses import dataclass
-from typing import Dict, List, Optional
+from dataclasses import dataclass, replace
+from typing import Dict, List
 
 import numpy as np
 
 from ..types import Prediction
 from .layer_grid import LayerGrid
-from .layer_scales import combine, fill, handed_on, LogScales, measure
+from .layer_scales import combine, handed_on, LogScales, measure
 from .segments import means
 
-_STEP = 3e-3                # deviation added from one frame to the next
+_STEP = 3e-4                # deviation added from one frame to the next
 _REACH = 2                  # frames on either side that confirm what a shared frame measures
 _LIMIT = 0.3                # log: no layer is so wrong; it is an outlier
 
@@ -20,7 +20,7 @@ class LayerField:
     """Layers and their log scales of one frame."""
 
     labels: np.ndarray                      # (h, w) int32 on the grid
-    scales: LogScales                       # of the n layers
+    scales: LogScales                       # of the n layers, against the last window
     log_depths: np.ndarray                  # (n,) f64, mean of each layer
 
     @property
@@ -28,18 +28,10 @@ class LayerField:
         """(n,) i64, size of the layers, px of the grid."""
         return np.bincount(self.labels.ravel(), minlength=len(self.log_depths))
 
-    def completed(self, expected: float) -> np.ndarray:
-        """Return a log scale (n,) for every layer; see `layer_scales.fill`."""
-        return fill(self.scales, self.log_depths, self.pixels, expected)
-
-    def known(self) -> np.ndarray:
-        """Return the log scale (h, w) f32 of the pixels, NaN where it is not known."""
-        value = np.where(self.scales.is_known, self.scales.value, np.nan).astype(np.float32)
-        return value[self.labels]
-
-    def variance(self) -> np.ndarray:
-        """Return the variance (h, w) f32 of the pixels."""
-        return self.scales.variance.astype(np.float32)[self.labels]
+    def of_pixels(self, values: np.ndarray) -> np.ndarray:
+        """Return values (n,) of the layers as a map (h, w) f32, NaN where they are not known."""
+        known = np.where(self.scales.is_known, values, np.nan)
+        return known.astype(np.float32)[self.labels]
 
 
 def layer_fields(grid: LayerGrid, previous: Prediction, rows: Dict[int, int],
@@ -52,34 +44,23 @@ def layer_fields(grid: LayerGrid, previous: Prediction, rows: Dict[int, int],
     measured = _measured(grid, previous, rows, log_scale)
     fields: List[LayerField] = []
     for t in range(len(grid.views)):
+        before = fields[-1] if fields else None
         if t in measured:
-            weights = grid.confidence(t, previous, rows[t])
-            field = _seen_before(grid, t, fields[-1] if fields else None, measured[t], weights)
-        elif fields:
-            labels, origin = grid.continued(t, fields[-1].labels)
-            field = _field(grid, t, labels, handed_on(fields[-1].scales, origin, _STEP))
+            labels = grid.layers(t, measured[t])
+            scales = measure(measured[t], grid.confidence(t, previous, rows[t]),
+                             grid.inherited(previous, rows[t]), labels, int(labels.max()) + 1)
+            if before is not None:
+                scales = combine(scales, _remeasured(grid, t, before, labels))
+            scales = _without_outliers(scales)
+        elif before is not None:
+            labels, origin = grid.continued(t, before.labels)
+            scales = handed_on(before.scales, origin, _STEP)
         else:
             labels = grid.layers(t, np.full_like(grid.views[t].log_depth, np.nan))
-            field = _field(grid, t, labels, LogScales.unknown(int(labels.max()) + 1))
-        fields.append(field)
+            scales = LogScales.unknown(int(labels.max()) + 1)
+        log_depths = means(np.nan_to_num(grid.views[t].log_depth), labels)
+        fields.append(LayerField(labels, scales, log_depths))
     return fields
-
-
-def _field(grid: LayerGrid, t: int, labels: np.ndarray, scales: LogScales) -> LayerField:
-    return LayerField(labels, scales, means(np.nan_to_num(grid.views[t].log_depth), labels))
-
-
-def _seen_before(grid: LayerGrid, t: int, before: Optional[LayerField], measured: np.ndarray,
-                 weights: np.ndarray) -> LayerField:
-    """Return the layers of a shared frame: measured here, confirmed by the frame before."""
-    labels = grid.layers(t, measured)
-    n, least = int(labels.max()) + 1, max(5, labels.size // 2000)
-    scales = measure(measured, weights, labels, n, least)
-    if before is not None:
-        carried = grid.find_again(t, t - 1)
-        value, variance = carried.carry(before.known()), carried.carry(before.variance())
-        scales = combine(scales, _remeasured(value, variance, labels, n, least))
-    return _field(grid, t, labels, _without_outliers(scales))
 
 
 def _measured(grid: LayerGrid, previous: Prediction, rows: Dict[int, int],
@@ -105,16 +86,17 @@ def _median(maps: np.ndarray) -> np.ndarray:
     return np.where(n > 0, (pick[0] + pick[1]) / 2, np.float32(np.nan))
 
 
-def _remeasured(values: np.ndarray, variance: np.ndarray, labels: np.ndarray, n: int,
-                least: int) -> LogScales:
-    """Return what new layers take over from pixels that the frame before has judged."""
-    known = np.isfinite(values)
-    scales = measure(values, known.astype(np.float32), labels, n, least)
-    own = np.bincount(labels.ravel(), np.where(known, variance, 0).ravel(), minlength=n)
-    count = np.maximum(np.bincount(labels.ravel(), known.ravel(), minlength=n), 1)
-    return LogScales(scales.value, scales.variance + own / count + _STEP**2, scales.spread)
+def _remeasured(grid: LayerGrid, t: int, before: LayerField, labels: np.ndarray) -> LogScales:
+    """Return what the layers of frame t take over from pixels that the frame before has judged."""
+    carried, scales = grid.find_again(t, t - 1), before.scales
+    value, variance, inherited = (carried.carry(before.of_pixels(of_layers)) for of_layers in
+                                  (scales.value, scales.variance, scales.inherited))
+    known = np.isfinite(value).astype(np.float32)
+    found = measure(value, known, inherited, labels, int(labels.max()) + 1)
+    own = measure(variance, known, inherited, labels, len(found.value))
+    return replace(found, variance=found.variance + own.value + _STEP**2)
 
 
 def _without_outliers(scales: LogScales) -> LogScales:
-    bad = np.abs(scales.value) > _LIMIT
-    return LogScales(scales.value, np.where(bad, np.inf, scales.variance), scales.spread)
+    return replace(scales, variance=np.where(np.abs(scales.value) > _LIMIT, np.inf,
+                                             scales.variance))

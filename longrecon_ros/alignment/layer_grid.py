@@ -62,6 +62,13 @@ class LayerGrid:
         smooth = log_depth(defined_depth(previous, row))
         return on_grid(smooth, self.stride) - self.views[t].log_depth
 
+    def inherited(self, previous: Prediction, row: int) -> np.ndarray:
+        """Return the variance (h, w) f32 of the log scale of a row of the previous window."""
+        shape = on_grid(previous.confidence[row], self.stride).shape
+        if previous.layers is None or previous.layer_variance is None:
+            return np.zeros(shape, np.float32)
+        return previous.layer_variance[row][on_grid(previous.layers[row], self.stride)]
+
     def confidence(self, t: int, previous: Prediction, row: int) -> np.ndarray:
         """Return the product (h, w) of the confidences of both windows."""
         return (on_grid(previous.confidence[row], self.stride)

@@ -5,23 +5,25 @@ from dataclasses import dataclass
 import numpy as np
 
 _PIXELS_ALIKE = 30          # neighbouring pixels err together: so many count as one
-_FLOOR = 1e-3               # deviation that no number of pixels goes below
+_FLOOR = 5e-4               # deviation that no number of pixels goes below
+_LEAST_PIXELS, _LEAST_SHARE = 5, 1 / 2000
 _KERNEL = 0.3               # log depth over which layers without a link resemble each other
 _EXPECTED = 0.3             # how much the expected value counts beside them, in usual layers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LogScales:
-    """Estimates for the n layers of one frame; variance inf where nothing is known."""
+    """Log scales against the last window, of the n layers of a frame; variance inf: not known."""
 
     value: np.ndarray                       # (n,) f64
     variance: np.ndarray                    # (n,) f64, of the value
     spread: np.ndarray                      # (n,) f64, robust deviation of the pixels
+    inherited: np.ndarray                   # (n,) f64, variance of the last window's log scale
 
     @classmethod
     def unknown(cls, n: int) -> 'LogScales':
         """Return estimates that say nothing."""
-        return cls(np.zeros(n), np.full(n, np.inf), np.zeros(n))
+        return cls(np.zeros(n), np.full(n, np.inf), np.zeros(n), np.zeros(n))
 
     @property
     def is_known(self) -> np.ndarray:
@@ -38,14 +40,16 @@ def handed_on(before: LogScales, origin: np.ndarray, step: float) -> LogScales:
     known = origin >= 0
     variance = np.where(known, before.variance[origin] + step**2, np.inf)
     return LogScales(np.where(known, before.value[origin], 0.0), variance,
-                     np.where(known, before.spread[origin], 0.0))
+                     np.where(known, before.spread[origin], 0.0),
+                     np.where(known, before.inherited[origin], 0.0))
 
 
-def measure(log_scale: np.ndarray, weights: np.ndarray, labels: np.ndarray, n: int,
-            min_pixels: int) -> LogScales:
+def measure(log_scale: np.ndarray, weights: np.ndarray, inherited: np.ndarray,
+            labels: np.ndarray, n: int) -> LogScales:
     """Return the weighted medians of a map (h, w) over the n layers of labels (h, w).
 
-    ``weights`` (h, w) >= 0. A layer with fewer than ``min_pixels`` weighted pixels is unknown.
+    ``weights`` (h, w) >= 0; ``inherited`` (h, w) is the variance of what the map compares with. A
+    layer with hardly any weighted pixel is unknown.
     """
     result = LogScales.unknown(n)
     used = np.flatnonzero((weights > 0).ravel() & np.isfinite(log_scale).ravel())
@@ -53,14 +57,18 @@ def measure(log_scale: np.ndarray, weights: np.ndarray, labels: np.ndarray, n: i
         return result
     values, w = log_scale.ravel()[used].astype(np.float64), weights.ravel()[used]
     of = labels.ravel()[used]
+    total = np.bincount(of, minlength=n)
+    mean = np.bincount(of, inherited.ravel()[used], minlength=n) / np.maximum(total, 1)
     order = np.lexsort((values, of))
     values, w, of = values[order], w[order].astype(np.float64), of[order]
     starts = np.searchsorted(of, np.arange(n + 1))
-    for k in np.flatnonzero(np.diff(starts) >= min_pixels):
+    least = max(_LEAST_PIXELS, labels.size * _LEAST_SHARE)
+    for k in np.flatnonzero(total >= least):
         part = slice(starts[k], starts[k + 1])
         result.value[k], spread = _median_and_spread(values[part], w[part])
-        n_alone = max((starts[k + 1] - starts[k]) / _PIXELS_ALIKE, 1.0)
+        n_alone = max(total[k] / _PIXELS_ALIKE, 1.0)
         result.variance[k], result.spread[k] = spread**2 / n_alone + _FLOOR**2, spread
+        result.inherited[k] = mean[k]
     return result
 
 
@@ -72,7 +80,9 @@ def combine(a: LogScales, b: LogScales) -> LogScales:
     known = total > 0
     safe = np.where(known, total, 1.0)
     value = np.where(known, (a.value * certainty_a + b.value * certainty_b) / safe, 0.0)
-    return LogScales(value, np.where(known, 1.0 / safe, np.inf), np.maximum(a.spread, b.spread))
+    inherited = (a.inherited * certainty_a + b.inherited * certainty_b) / safe
+    return LogScales(value, np.where(known, 1.0 / safe, np.inf), np.maximum(a.spread, b.spread),
+                     np.where(known, inherited, 0.0))
 
 
 def fill(scales: LogScales, log_depth: np.ndarray, pixels: np.ndarray,

@@ -14,7 +14,7 @@ import numpy as np
 from ..types import Prediction
 from . import published_layers
 from .base import Aligner, Alignment, common_frames
-from .gauge import credibility, log_correction, rescaled
+from .gauge import believed, estimate_gauge, rescaled
 from .layer_field import layer_fields
 from .layer_grid import LayerGrid
 from .similarity import original_mask
@@ -74,18 +74,21 @@ class LayerwiseAligner:
         fields = layer_fields(grid, previous, dict(zip(j.tolist(), i.tolist())),
                               float(np.log(alignment.T_odom_window.scale)))
         shared = [fields[t] for t in j]
-        said = [f.scales for f in shared], [f.pixels for f in shared]
-        correction = log_correction(alignment, previous, current, i, j, *said)
-        share = credibility(*said)
-        correction *= share
+        gauge = estimate_gauge(alignment, previous, current, i, j, [f.scales for f in shared],
+                               [f.pixels for f in shared])
+        correction = gauge.credibility * gauge.value
+        alignment = rescaled(alignment, previous, current, i, j, correction)
         depth_scale = np.empty(current.confidence.shape, np.float32)
         layers = np.empty(current.confidence.shape, np.int16)
+        variance = np.zeros((len(fields), max(len(f.log_depths) for f in fields)), np.float32)
         for t, field in enumerate(fields):
             layers[t] = grid.full_size(t, field.labels)
-            factor = np.exp(share * field.completed(correction) - correction)
+            value, of_layers = believed(field.scales, field.log_depths, field.pixels, gauge)
+            factor = np.exp(gauge.credibility * value - correction)
             depth_scale[t] = factor.astype(np.float32)[layers[t]]
-        alignment = rescaled(alignment, previous, current, i, j, correction)
-        return replace(alignment, depth_scale=depth_scale, layers=layers)
+            variance[t, :len(of_layers)] = of_layers
+        return replace(alignment, depth_scale=depth_scale, layers=layers, layer_variance=variance,
+                       scale_variance=gauge.variance)
 
 
 @dataclass(frozen=True, slots=True)
