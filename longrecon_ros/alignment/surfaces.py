@@ -16,8 +16,9 @@ from .segments import means, overlap_counts, relabel
 
 _KERNEL = np.ones((3, 3), np.uint8)
 _AROUND = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
-_OVER_NOISE = 3.0           # times the usual variation of the field
-_LEAST_SEEN = 0.05          # share of a surface that must have been seen to go on
+_OVER_NOISE = 3.0           # times the usual variation of the field, or bend of a surface
+_CREASE_PX = 3
+_MOST_OF_BORDER = 0.6
 _N_GROW = 6                 # steps by which layers grow over the pixels along their borders
 
 
@@ -28,6 +29,7 @@ class SurfaceConfig:
     work_pixels: int = 16000        # layers are found on a grid of about so many
     jump: float = 0.04              # of inverse depth, beyond the slope around it
     field_jump: float = 0.025       # of the log scale
+    crease: float = 0.012           # of inverse depth, off a plane through 7 pixels
     min_share: float = 0.002        # of the image; smaller layers join what is nearest in depth
     max_layers: int = 200
 
@@ -77,26 +79,27 @@ def continue_layers(log: np.ndarray, carried: np.ndarray, config: SurfaceConfig,
     """Return layers (h, w) int32 of a frame that go on from those before, and their origin (n,).
 
     ``log`` (h, w) is its smooth log depth, ``carried`` (h, w) has the layer (0 to n_before - 1)
-    that the frame before gave each pixel, -1 where it did not see it. Such pixels join the layer
-    of the nearest pixel if no jump of depth is between, else the largest on their surface; a
-    surface that was not seen at all is a new layer, of origin -1.
+    that the frame before gave each pixel, -1 where it did not see it. A patch of such pixels joins
+    the layer along most of its border, as far as no jump of depth and no crease is between; its
+    pixels join the nearest layer if no layer has most of the border. A patch that touches none is
+    a new layer, of origin -1.
     """
     known = np.isfinite(log)
     if not known.any():
         return np.zeros(log.shape, np.int32), np.array([-1])
     log = np.where(known, log, np.nanmedian(log)).astype(np.float32)
-    solid = _solid(log, config.jump) & known
-    n_surfaces, surface = cv2.connectedComponents(solid.astype(np.uint8), connectivity=4)
+    solid = _solid(log, config.jump) & _is_flat(log, config.crease) & known
     seen = solid & (carried >= 0)
-    counts = overlap_counts(surface[seen], carried[seen], n_surfaces, n_before)
+    n_patches, patch = cv2.connectedComponents((solid & ~seen).astype(np.uint8), connectivity=4)
+    counts = _touching(patch, np.where(seen, carried, -1), n_patches, n_before)
+    total = counts.sum(axis=1)
     most = counts.argmax(axis=1)
-    is_new = counts.sum(axis=1) < _LEAST_SEEN * np.bincount(surface.ravel())
-    most[is_new] = n_before + np.arange(np.count_nonzero(is_new))
-    labels = most[surface]
-    if seen.any():
-        beside = _nearest(seen)
-        same = (surface.ravel()[beside] == surface) & ~is_new[surface]
-        labels = np.where(same, carried.ravel()[beside], labels)
+    most[total == 0] = n_before + np.arange(np.count_nonzero(total == 0))
+    labels = np.where(seen, carried, most[patch])
+    is_torn = (total > 0) & (counts.max(axis=1) < _MOST_OF_BORDER * total)
+    if seen.any() and is_torn[1:].any():
+        torn = ~seen & is_torn[patch] & (patch > 0)
+        labels[torn] = carried.ravel()[_nearest(seen)[torn]]
     labels[~solid] = -1
     labels = labels.astype(np.int32)
     kept = _drop_small(labels, config)
@@ -104,6 +107,17 @@ def continue_layers(log: np.ndarray, carried: np.ndarray, config: SurfaceConfig,
         return np.zeros(log.shape, np.int32), np.array([-1])
     _grow(labels, log, np.zeros_like(log))
     return labels, np.where(kept < n_before, kept, -1)
+
+
+def _touching(patch: np.ndarray, labels: np.ndarray, n_patches: int,
+              n_labels: int) -> np.ndarray:
+    """Return counts (n_patches, n_labels) of links between patches (0: none) and labels."""
+    counts = np.zeros((n_patches, n_labels), np.int64)
+    for a, b in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        for x, y in ((a, b), (b, a)):
+            counts += overlap_counts(np.where(patch[x] > 0, patch[x], -1), labels[y], n_patches,
+                                     n_labels)
+    return counts
 
 
 def full_size(labels: np.ndarray, work_log: np.ndarray, depth: np.ndarray,
@@ -145,6 +159,26 @@ def _solid(log: np.ndarray, jump: float) -> np.ndarray:
         solid[before] &= ~cut
         solid[after] &= ~cut
     return solid
+
+
+def _is_flat(log: np.ndarray, crease: float) -> np.ndarray:
+    """Return (h, w) bool: pixels where the surface is a plane, more or less, along both axes.
+
+    Inverse depth is linear on a plane. What deviates all over the image is noise.
+    """
+    inverse = cv2.blur(np.exp(-log), (3, 3))
+    flat = np.ones(log.shape, bool)
+    for dy, dx in ((0, _CREASE_PX), (_CREASE_PX, 0)):
+        padded = cv2.copyMakeBorder(inverse, dy, dy, dx, dx, cv2.BORDER_REFLECT_101)
+        h, w = inverse.shape
+        bend = np.abs((padded[:h, :w] + padded[2 * dy:2 * dy + h, 2 * dx:2 * dx + w]) / 2
+                      - inverse) / inverse
+        # a reflected border bends every slope
+        inner = bend[dy:h - dy or None, dx:w - dx or None]
+        if inner.size:
+            bound = max(crease, _OVER_NOISE * float(np.median(inner)))
+            flat[dy:h - dy or None, dx:w - dx or None] &= inner < bound
+    return flat
 
 
 def _cut(inverse: np.ndarray, jump: float) -> np.ndarray:
