@@ -154,7 +154,6 @@ class Prediction:
     landmarks: Optional[Landmarks] = None
     layers: Optional[np.ndarray] = None     # (N, H, W) i16, number of each pixel's depth layer
     layer_variance: Optional[np.ndarray] = None     # (N, L) f32, of the log scale of each layer
-    scale_variance: float = 0.0             # of the log scale of the poses against the first window
 
     def __post_init__(self):
         n = len(_freeze(self, 'frame_ids', np.int64, None))

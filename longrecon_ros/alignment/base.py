@@ -18,7 +18,6 @@ class Alignment:
     depth_scale: Optional[np.ndarray] = None    # (N, H, W) f32, times local_points before scale
     layers: Optional[np.ndarray] = None         # (N, H, W) i16, the depth layers it comes from
     layer_variance: Optional[np.ndarray] = None     # (N, L) f32, of the log scale of each layer
-    scale_variance: float = 0.0                 # of the log scale, against the first window
     n_inliers: int = 0                          # of what the method compares: points or landmarks
     rmse: float = 0.0                           # m, of the positions the method fitted
     log_scale_spread: float = 0.0
@@ -78,5 +77,4 @@ def apply(alignment: Alignment, prediction: Prediction) -> Prediction:
         local_points=prediction.local_points * factor,
         landmarks=landmarks,
         layers=alignment.layers,
-        layer_variance=alignment.layer_variance,
-        scale_variance=alignment.scale_variance)
+        layer_variance=alignment.layer_variance)

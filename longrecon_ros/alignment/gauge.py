@@ -1,8 +1,8 @@
-"""The scale of a window when its layers disagree: from all layers, and from the camera's way.
+"""The scale of a window when its layers disagree, and how far each layer is believed.
 
 A fit over all pixels follows the layer that covers most of the overlap, and takes its error for
-the scale of the window. Layers count alike here; and where the shared cameras move, their
-distances tell the scale, too, which layer errors do not touch.
+the scale of the window; here layers count alike. The way of the camera between the shared frames
+tells the scale, too, but its error adds up from link to link, which that of the layers does not.
 """
 
 from dataclasses import dataclass, replace
@@ -14,11 +14,11 @@ from ..geometry.sim3 import Sim3
 from ..types import Prediction
 from .base import Alignment
 from .layer_scales import fill, LogScales
-from .log_scale import weighted_median
+from .log_scale import LogScale, weighted_median
 
-_SIGMA_LAYERS, _SIGMA_CENTRES = 0.002, 0.001    # systematic part of either
+_SIGMA_LAYERS, _SIGMA_CENTRES = 0.002, 0.0005   # systematic part of either
+_N_LINKS = 50                                   # over so many an error of the cameras adds up
 _INSIDE = 1.0                                   # how much variance inside layers counts
-_SIGNIFICANT = 2.0                              # deviations between the two
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,35 +26,52 @@ class Gauge:
     """The log scale of a window over that of its alignment, and how its layers vary about it."""
 
     value: float
-    variance: float                         # of the value
-    layer_variance: float                   # of the log scales that the window gives its layers
-    credibility: float                      # see `credibility`
+    variance: float                         # of the value, and of the layers about it
+    credibility: float                      # see `_credibility`
 
 
-def estimate_gauge(alignment: Alignment, previous: Prediction, current: Prediction, i: np.ndarray,
-                   j: np.ndarray, scales: Sequence[LogScales],
-                   pixels: Sequence[np.ndarray]) -> Gauge:
-    """Return the scale of a window by its layers and by its cameras.
+def estimate_gauge(scales: Sequence[LogScales], pixels: Sequence[np.ndarray],
+                   centres: LogScale) -> Gauge:
+    """Return the scale of a window by its layers and its cameras.
 
-    ``i`` and ``j`` are the rows of the shared frames; ``scales`` and ``pixels`` are what the
-    layers of these frames say against the alignment, and their sizes.
+    ``scales`` and ``pixels`` are what the layers of the shared frames say against the alignment,
+    and their sizes; ``centres`` is what their cameras say.
     """
-    value, variance = _from_layers(scales, pixels)
+    value = _mean(scales, pixels)
+    spread = _layer_variance(scales, pixels, value)
+    if np.isfinite(centres.variance):
+        variance_centres = _N_LINKS * (centres.variance + _SIGMA_CENTRES**2)
+        value += (centres.value - value) * spread / (spread + variance_centres)
+    return Gauge(value, _layer_variance(scales, pixels, value), _credibility(scales, pixels))
+
+
+def scale_of_centres(alignment: Alignment, previous: Prediction, current: Prediction,
+                     i: np.ndarray, j: np.ndarray) -> LogScale:
+    """Return the log scale by the shared cameras (rows i and j) over that of the alignment.
+
+    Both windows' centres are equally noisy, so it is the ratio of their extents: least squares of
+    one on the other would make every window a little smaller.
+    """
     T = alignment.T_odom_window
-    from_centres, variance_centres = _from_centres(previous.T_window_camera[i, :3, 3],
-                                                   current.T_window_camera[j, :3, 3] @ T.R.T)
-    if np.isfinite(variance_centres):
-        from_centres -= np.log(T.scale)
-        # the last window's cameras have the errors of all links so far
-        variance_centres += previous.scale_variance
-        # what chance does not explain is an error that the layers have in common
-        distance = (from_centres - value)**2
-        variance = max(variance, distance - _SIGNIFICANT**2 * variance_centres)
-        certainty = 1.0 / variance + 1.0 / variance_centres
-        value = float((value / variance + from_centres / variance_centres) / certainty)
-        variance = 1.0 / certainty
-    return Gauge(value, variance, _layer_variance(scales, pixels, value),
-                 credibility(scales, pixels))
+    a = previous.T_window_camera[i, :3, 3]
+    b = current.T_window_camera[j, :3, 3] @ T.R.T * T.scale
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    extent_a, extent_b, dot = (float((x * y).sum()) for x, y in ((a, a), (b, b), (a, b)))
+    degrees = a.size - 4                        # three for the mean, one for the scale
+    if not dot > 0 or degrees < 1:
+        return LogScale(0.0, np.inf, np.inf, 0, len(a))
+    scale = np.sqrt(extent_a / extent_b)
+    variance = float(((a - scale * b)**2).sum()) / degrees / extent_a
+    return LogScale(float(np.log(scale)), variance, float(np.sqrt(variance)), len(a), len(a))
+
+
+def rescaled(alignment: Alignment, current: Prediction, j: np.ndarray,
+             log_factor: float) -> Alignment:
+    """Return the alignment with another scale; the shared cameras stay together in the mean."""
+    T = alignment.T_odom_window
+    scale = T.scale * float(np.exp(log_factor))
+    t = T.t + (T.scale - scale) * T.R @ current.T_window_camera[j, :3, 3].mean(axis=0)
+    return replace(alignment, T_odom_window=Sim3(scale, T.R, t))
 
 
 def _layer_variance(scales: Sequence[LogScales], pixels: Sequence[np.ndarray],
@@ -67,7 +84,7 @@ def _layer_variance(scales: Sequence[LogScales], pixels: Sequence[np.ndarray],
     return max(total - before, 0.25 * total) + _SIGMA_LAYERS**2
 
 
-def credibility(scales: Sequence[LogScales], pixels: Sequence[np.ndarray]) -> float:
+def _credibility(scales: Sequence[LogScales], pixels: Sequence[np.ndarray]) -> float:
     """Return how much of the layers' deviation from the common scale is theirs, 0 to 1.
 
     Where log scales vary inside layers as much as between them, there are no layer errors but
@@ -88,51 +105,24 @@ def believed(scales: LogScales, log_depths: np.ndarray, pixels: np.ndarray, gaug
     without a link resembles those at its depth (`layer_scales.fill`).
     """
     filled = fill(scales, log_depths, pixels, gauge.value)
-    own = gauge.layer_variance + gauge.variance
+    own = 2.0 * gauge.variance              # of the layer about the gauge, and of the gauge
     chained = np.where(scales.is_known, scales.variance + scales.inherited, np.inf)
     gain = own / (own + np.where(scales.is_known, chained, 0.0))
     value = np.where(scales.is_known, gain * filled + (1.0 - gain) * gauge.value, filled)
     return value, np.where(scales.is_known, gain * np.where(scales.is_known, chained, 0.0), own)
 
 
-def rescaled(alignment: Alignment, previous: Prediction, current: Prediction, i: np.ndarray,
-             j: np.ndarray, log_factor: float) -> Alignment:
-    """Return the alignment with another scale; the shared cameras stay together in the mean."""
-    T = alignment.T_odom_window
-    scale = T.scale * float(np.exp(log_factor))
-    t = T.t + (T.scale - scale) * T.R @ current.T_window_camera[j, :3, 3].mean(axis=0)
-    return replace(alignment, T_odom_window=Sim3(scale, T.R, t))
-
-
-def _from_centres(centres: np.ndarray, turned: np.ndarray):
-    """Return the log scale from camera centres (C, 3) in odom and in the window, and variance.
-
-    Both are equally noisy, so it is the ratio of their extents: least squares of one on the other
-    would make every window a little smaller.
-    """
-    a, b = centres - centres.mean(axis=0), turned - turned.mean(axis=0)
-    extent_a, extent_b, dot = (float((x * y).sum()) for x, y in ((a, a), (b, b), (a, b)))
-    degrees = a.size - 4                        # three for the mean, one for the scale
-    if not dot > 0 or degrees < 1:
-        return 0.0, np.inf
-    scale = np.sqrt(extent_a / extent_b)
-    residual = float(((a - scale * b)**2).sum())
-    return float(np.log(scale)), residual / degrees / extent_a + _SIGMA_CENTRES**2
-
-
-def _from_layers(scales: Sequence[LogScales], pixels: Sequence[np.ndarray]):
-    """Return the mean log scale over the layers and its variance."""
-    value, weight, _, inherited = _known(scales, pixels)
+def _mean(scales: Sequence[LogScales], pixels: Sequence[np.ndarray]) -> float:
+    """Return the mean log scale over the layers."""
+    value, weight, _, _ = _known(scales, pixels)
     if not len(value):
-        return 0.0, _SIGMA_LAYERS**2
+        return 0.0
     middle = weighted_median(value, weight)
     sigma = np.hypot(_deviation(value, middle, weight), _SIGMA_LAYERS)
     # large layers say little more than small ones, but small ones may be no layers at all
     kept = np.clip(value, middle - 2.5 * sigma, middle + 2.5 * sigma)
     root = np.sqrt(weight)
-    # not over their number: near and far layers of a network err alike in part
-    before = float(root @ inherited / root.sum())
-    return float(root @ kept / root.sum()), float(sigma**2) + before
+    return float(root @ kept / root.sum())
 
 
 def _known(scales: Sequence[LogScales], pixels: Sequence[np.ndarray]):

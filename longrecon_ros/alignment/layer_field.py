@@ -47,7 +47,7 @@ def layer_fields(grid: LayerGrid, previous: Prediction, rows: Dict[int, int],
         before = fields[-1] if fields else None
         if t in measured:
             labels = grid.layers(t, measured[t])
-            scales = measure(measured[t], grid.confidence(t, previous, rows[t]),
+            scales = measure(measured[t], grid.weights(t, previous, rows[t]),
                              grid.inherited(previous, rows[t]), labels, int(labels.max()) + 1)
             if before is not None:
                 scales = combine(scales, _remeasured(grid, t, before, labels))

@@ -17,6 +17,8 @@ from .surfaces import (
     work_stride,
 )
 
+_DOUBTFUL = 0.4             # of the usual confidence: below it a pixel is no evidence
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerGrid:
@@ -69,10 +71,21 @@ class LayerGrid:
             return np.zeros(shape, np.float32)
         return previous.layer_variance[row][on_grid(previous.layers[row], self.stride)]
 
-    def confidence(self, t: int, previous: Prediction, row: int) -> np.ndarray:
-        """Return the product (h, w) of the confidences of both windows."""
-        return (on_grid(previous.confidence[row], self.stride)
-                * on_grid(self.prediction.confidence[t], self.stride))
+    def weights(self, t: int, previous: Prediction, row: int) -> np.ndarray:
+        """Return how much the pixels (h, w) f32 of a shared frame count, 0 for doubtful ones.
+
+        The product of the confidences of both windows, where neither is far below what is usual.
+        """
+        a, b = (np.where(found >= _DOUBTFUL * _usual(found), found, 0) for found in (
+            on_grid(previous.confidence[row], self.stride),
+            on_grid(self.prediction.confidence[t], self.stride)))
+        return a * b
+
+
+def _usual(confidence: np.ndarray) -> float:
+    """Return the median of what is above 0; 0 when nothing is."""
+    defined = confidence[confidence > 0]
+    return float(np.median(defined)) if len(defined) else 0.0
 
 
 def on_grid(image: np.ndarray, stride: int) -> np.ndarray:

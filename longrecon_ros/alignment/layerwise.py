@@ -14,7 +14,7 @@ import numpy as np
 from ..types import Prediction
 from . import published_layers
 from .base import Aligner, Alignment, common_frames
-from .gauge import believed, estimate_gauge, rescaled
+from .gauge import believed, estimate_gauge, rescaled, scale_of_centres
 from .layer_field import layer_fields
 from .layer_grid import LayerGrid
 from .similarity import original_mask
@@ -74,10 +74,10 @@ class LayerwiseAligner:
         fields = layer_fields(grid, previous, dict(zip(j.tolist(), i.tolist())),
                               float(np.log(alignment.T_odom_window.scale)))
         shared = [fields[t] for t in j]
-        gauge = estimate_gauge(alignment, previous, current, i, j, [f.scales for f in shared],
-                               [f.pixels for f in shared])
+        gauge = estimate_gauge([f.scales for f in shared], [f.pixels for f in shared],
+                               scale_of_centres(alignment, previous, current, i, j))
         correction = gauge.credibility * gauge.value
-        alignment = rescaled(alignment, previous, current, i, j, correction)
+        alignment = rescaled(alignment, current, j, correction)
         depth_scale = np.empty(current.confidence.shape, np.float32)
         layers = np.empty(current.confidence.shape, np.int16)
         variance = np.zeros((len(fields), max(len(f.log_depths) for f in fields)), np.float32)
@@ -87,8 +87,7 @@ class LayerwiseAligner:
             factor = np.exp(gauge.credibility * value - correction)
             depth_scale[t] = factor.astype(np.float32)[layers[t]]
             variance[t, :len(of_layers)] = of_layers
-        return replace(alignment, depth_scale=depth_scale, layers=layers, layer_variance=variance,
-                       scale_variance=gauge.variance)
+        return replace(alignment, depth_scale=depth_scale, layers=layers, layer_variance=variance)
 
 
 @dataclass(frozen=True, slots=True)
