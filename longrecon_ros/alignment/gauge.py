@@ -106,10 +106,11 @@ def believed(scales: LogScales, log_depths: np.ndarray, pixels: np.ndarray, gaug
     """
     filled = fill(scales, log_depths, pixels, gauge.value)
     own = 2.0 * gauge.variance              # of the layer about the gauge, and of the gauge
-    chained = np.where(scales.is_known, scales.variance + scales.inherited, np.inf)
-    gain = own / (own + np.where(scales.is_known, chained, 0.0))
+    chained = np.where(scales.is_known, scales.variance, 0.0) + scales.inherited
+    chained = chained + scales.doubt * own
+    gain = own / (own + chained)
     value = np.where(scales.is_known, gain * filled + (1.0 - gain) * gauge.value, filled)
-    return value, np.where(scales.is_known, gain * np.where(scales.is_known, chained, 0.0), own)
+    return value, np.where(scales.is_known, gain * chained, own)
 
 
 def _mean(scales: Sequence[LogScales], pixels: Sequence[np.ndarray]) -> float:

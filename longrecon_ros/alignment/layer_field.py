@@ -53,8 +53,8 @@ def layer_fields(grid: LayerGrid, previous: Prediction, rows: Dict[int, int],
                 scales = combine(scales, _remeasured(grid, t, before, labels))
             scales = _without_outliers(scales)
         elif before is not None:
-            labels, origin = grid.continued(t, before.labels)
-            scales = handed_on(before.scales, origin, _STEP)
+            labels, *origin = grid.continued(t, before.labels)
+            scales = handed_on(before.scales, *origin, _STEP)
         else:
             labels = grid.layers(t, np.full_like(grid.views[t].log_depth, np.nan))
             scales = LogScales.unknown(int(labels.max()) + 1)

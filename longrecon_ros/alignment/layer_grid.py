@@ -45,10 +45,11 @@ class LayerGrid:
         """Return the layers (h, w) int32 of frame t; see `surfaces.find_layers`."""
         return find_layers(self.views[t].log_depth, field, self.config)
 
-    def continued(self, t: int, before: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """Return the layers (h, w) of frame t that go on from those of frame t - 1, and origins.
+    def continued(self, t: int,
+                  before: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the layers (h, w) of frame t that go on from those of frame t - 1.
 
-        See `surfaces.continue_layers`.
+        With their origin and the share of them that is new; see `surfaces.continue_layers`.
         """
         carried = self.find_again(t, t - 1).carry_labels(before)
         return continue_layers(self.views[t].log_depth, carried, self.config,

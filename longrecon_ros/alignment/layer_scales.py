@@ -7,6 +7,7 @@ import numpy as np
 _PIXELS_ALIKE = 30          # neighbouring pixels err together: so many count as one
 _FLOOR = 5e-4               # deviation that no number of pixels goes below
 _LEAST_PIXELS, _LEAST_SHARE = 5, 1 / 2000
+_USUAL_GROWTH = 0.15        # share of a layer that is new in a frame while the camera moves on
 _KERNEL = 0.3               # log depth over which layers without a link resemble each other
 _EXPECTED = 0.3             # how much the expected value counts beside them, in usual layers
 
@@ -19,11 +20,12 @@ class LogScales:
     variance: np.ndarray                    # (n,) f64, of the value
     spread: np.ndarray                      # (n,) f64, robust deviation of the pixels
     inherited: np.ndarray                   # (n,) f64, variance of the last window's log scale
+    doubt: np.ndarray                       # (n,) f64, 0 to 1: it may not be the same layer any more
 
     @classmethod
     def unknown(cls, n: int) -> 'LogScales':
         """Return estimates that say nothing."""
-        return cls(np.zeros(n), np.full(n, np.inf), np.zeros(n), np.zeros(n))
+        return cls(np.zeros(n), np.full(n, np.inf), np.zeros(n), np.zeros(n), np.zeros(n))
 
     @property
     def is_known(self) -> np.ndarray:
@@ -31,17 +33,21 @@ class LogScales:
         return np.isfinite(self.variance)
 
 
-def handed_on(before: LogScales, origin: np.ndarray, step: float) -> LogScales:
+def handed_on(before: LogScales, origin: np.ndarray, unseen: np.ndarray,
+              step: float) -> LogScales:
     """Return the estimates of layers that go on from those of the frame before.
 
     ``origin`` (n,) is their number there, -1 of a new one; ``step`` is the deviation that a frame
-    adds.
+    adds; ``unseen`` (n,) is the share that the frame before has not seen: a layer that grows fast
+    may be another thing that has come into view.
     """
     known = origin >= 0
     variance = np.where(known, before.variance[origin] + step**2, np.inf)
-    return LogScales(np.where(known, before.value[origin], 0.0), variance,
-                     np.where(known, before.spread[origin], 0.0),
-                     np.where(known, before.inherited[origin], 0.0))
+    doubt = np.clip((unseen - _USUAL_GROWTH) / (1.0 - _USUAL_GROWTH), 0.0, 1.0)
+    value, spread, inherited, doubt_before = (
+        np.where(known, of_layers[origin], 0.0)
+        for of_layers in (before.value, before.spread, before.inherited, before.doubt))
+    return LogScales(value, variance, spread, inherited, 1.0 - (1.0 - doubt_before) * (1.0 - doubt))
 
 
 def measure(log_scale: np.ndarray, weights: np.ndarray, inherited: np.ndarray,
@@ -82,7 +88,7 @@ def combine(a: LogScales, b: LogScales) -> LogScales:
     value = np.where(known, (a.value * certainty_a + b.value * certainty_b) / safe, 0.0)
     inherited = (a.inherited * certainty_a + b.inherited * certainty_b) / safe
     return LogScales(value, np.where(known, 1.0 / safe, np.inf), np.maximum(a.spread, b.spread),
-                     np.where(known, inherited, 0.0))
+                     np.where(known, inherited, 0.0), np.minimum(a.doubt, b.doubt))
 
 
 def fill(scales: LogScales, log_depth: np.ndarray, pixels: np.ndarray,

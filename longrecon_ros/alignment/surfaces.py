@@ -75,8 +75,11 @@ def find_layers(log: np.ndarray, field: np.ndarray, config: SurfaceConfig) -> np
 
 
 def continue_layers(log: np.ndarray, carried: np.ndarray, config: SurfaceConfig,
-                    n_before: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Return layers (h, w) int32 of a frame that go on from those before, and their origin (n,).
+                    n_before: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return layers (h, w) int32 of a frame that go on from those before.
+
+    The second result is their origin (n,), the third the share (n,) of their pixels that the frame
+    before has not seen.
 
     ``log`` (h, w) is its smooth log depth, ``carried`` (h, w) has the layer (0 to n_before - 1)
     that the frame before gave each pixel, -1 where it did not see it. A patch of such pixels joins
@@ -86,7 +89,7 @@ def continue_layers(log: np.ndarray, carried: np.ndarray, config: SurfaceConfig,
     """
     known = np.isfinite(log)
     if not known.any():
-        return np.zeros(log.shape, np.int32), np.array([-1])
+        return np.zeros(log.shape, np.int32), np.array([-1]), np.ones(1)
     log = np.where(known, log, np.nanmedian(log)).astype(np.float32)
     solid = _solid(log, config.jump) & _is_flat(log, config.crease) & known
     seen = solid & (carried >= 0)
@@ -104,9 +107,11 @@ def continue_layers(log: np.ndarray, carried: np.ndarray, config: SurfaceConfig,
     labels = labels.astype(np.int32)
     kept = _drop_small(labels, config)
     if not len(kept):
-        return np.zeros(log.shape, np.int32), np.array([-1])
+        return np.zeros(log.shape, np.int32), np.array([-1]), np.ones(1)
+    marked = labels[labels >= 0]
+    unseen = means((~seen[labels >= 0]).astype(np.float64), marked)
     _grow(labels, log, np.zeros_like(log))
-    return labels, np.where(kept < n_before, kept, -1)
+    return labels, np.where(kept < n_before, kept, -1), unseen
 
 
 def _touching(patch: np.ndarray, labels: np.ndarray, n_patches: int,
