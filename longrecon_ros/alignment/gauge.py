@@ -18,7 +18,7 @@ from .log_scale import LogScale, weighted_median
 
 _SIGMA_LAYERS, _SIGMA_CENTRES = 0.002, 0.0005   # systematic part of either
 _N_LINKS = 50                                   # over so many an error of the cameras adds up
-_INSIDE = 1.0                                   # how much variance inside layers counts
+_INSIDE = 1.5                                   # how much variance inside layers counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Gauge:
     """The log scale of a window over that of its alignment, and how its layers vary about it."""
 
     value: float
-    variance: float                         # of the value, and of the layers about it
+    variance: float                         # of the layers about it
     credibility: float                      # see `_credibility`
 
 
@@ -105,7 +105,7 @@ def believed(scales: LogScales, log_depths: np.ndarray, pixels: np.ndarray, gaug
     without a link resembles those at its depth (`layer_scales.fill`).
     """
     filled = fill(scales, log_depths, pixels, gauge.value)
-    own = 2.0 * gauge.variance              # of the layer about the gauge, and of the gauge
+    own = gauge.variance
     chained = np.where(scales.is_known, scales.variance, 0.0) + scales.inherited
     chained = chained + scales.doubt * own
     gain = own / (own + chained)

@@ -7,7 +7,7 @@ import numpy as np
 _PIXELS_ALIKE = 30          # neighbouring pixels err together: so many count as one
 _FLOOR = 5e-4               # deviation that no number of pixels goes below
 _LEAST_PIXELS, _LEAST_SHARE = 5, 1 / 2000
-_USUAL_GROWTH = 0.15        # share of a layer that is new in a frame while the camera moves on
+_USUAL_GROWTH = 0.05        # share of a layer that is new in a frame while the camera moves on
 _KERNEL = 0.3               # log depth over which layers without a link resemble each other
 _EXPECTED = 0.3             # how much the expected value counts beside them, in usual layers
 
@@ -20,7 +20,7 @@ class LogScales:
     variance: np.ndarray                    # (n,) f64, of the value
     spread: np.ndarray                      # (n,) f64, robust deviation of the pixels
     inherited: np.ndarray                   # (n,) f64, variance of the last window's log scale
-    doubt: np.ndarray                       # (n,) f64, 0 to 1: it may not be the same layer any more
+    doubt: np.ndarray                       # (n,) f64, 0 to 1, of being the same layer still
 
     @classmethod
     def unknown(cls, n: int) -> 'LogScales':
@@ -47,7 +47,8 @@ def handed_on(before: LogScales, origin: np.ndarray, unseen: np.ndarray,
     value, spread, inherited, doubt_before = (
         np.where(known, of_layers[origin], 0.0)
         for of_layers in (before.value, before.spread, before.inherited, before.doubt))
-    return LogScales(value, variance, spread, inherited, 1.0 - (1.0 - doubt_before) * (1.0 - doubt))
+    doubt = 1.0 - (1.0 - doubt_before) * (1.0 - doubt)
+    return LogScales(value, variance, spread, inherited, doubt)
 
 
 def measure(log_scale: np.ndarray, weights: np.ndarray, inherited: np.ndarray,
