@@ -11,7 +11,7 @@ from .layer_scales import combine, handed_on, LogScales, measure
 from .segments import means
 
 _STEP = 3e-4                # deviation added from one frame to the next
-_REACH = 4                  # frames on either side that confirm what a shared frame measures
+_REACH = 2                  # frames on either side that confirm what a shared frame measures
 _LIMIT = 0.3                # log: no layer is so wrong; it is an outlier
 
 

@@ -7,7 +7,7 @@ import numpy as np
 _PIXELS_ALIKE = 30          # neighbouring pixels err together: so many count as one
 _FLOOR = 5e-4               # deviation that no number of pixels goes below
 _LEAST_PIXELS, _LEAST_SHARE = 5, 1 / 2000
-_USUAL_GROWTH = 0.05        # share of a layer that is new in a frame while the camera moves on
+_USUAL_GROWTH = 0.08        # share of a layer that is new in a frame while the camera moves on
 _KERNEL = 0.3               # log depth over which layers without a link resemble each other
 _EXPECTED = 0.3             # how much the expected value counts beside them, in usual layers
 

@@ -122,16 +122,20 @@ def _first_layers(stream, refine: Run) -> np.ndarray:
 
 
 def _errors(case: Case, stream, name: str, chosen: Run, who: str) -> List[Result]:
-    """Judge by the error against the truth: ours may not be above the original's."""
+    """Judge by the error against the truth: it may not be above the original's.
+
+    Our default is no parity: its errors are shown beside, and judged by the tests.
+    """
+    is_judged = who == 'as published'
     official = case.about['official_error'][name]
     absrel = float(np.mean(np.abs(chosen.output('depth') - stream.depth) / stream.depth))
     rms = float(np.sqrt(np.mean(ate(chosen.output('T_window_camera'), stream.T_world_camera)**2)))
     slack = _NOISY_SHARE if stream.is_noisy and who == 'as published' else 1e-3
     return [Result(f'{name}: AbsRel, {who}', absrel, official['absrel'] * (1 + slack),
-                   "error against the truth; tolerance: the original's"),
+                   "error against the truth; tolerance: the original's", is_judged),
             Result(f'{name}: ATE, {who}', rms,
                    official['rms_translation_error'] * (1 + slack) + 2e-6,
-                   "rms position error; tolerance: the original's")]
+                   "rms position error; tolerance: the original's", is_judged)]
 
 
 def _as_probability(window: Prediction) -> Prediction:

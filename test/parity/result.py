@@ -16,6 +16,7 @@ class Result:
     deviation: float
     tolerance: float
     remark: str = ''
+    is_judged: bool = True                  # False: for information, no part of the verdict
 
     @property
     def is_good(self) -> bool:

@@ -75,10 +75,10 @@ def _report(name: str, found: List[Result]) -> int:
     print(f'{name}:')
     width = max(len(result.name) for result in found)
     for result in found:
-        mark = 'ok  ' if result.is_good else 'FAIL'
+        mark = 'ok  ' if result.is_good else 'FAIL' if result.is_judged else 'more'
         print(f'  {mark} {result.name:{width}}  {result.deviation:9.2e}  of '
               f'{result.tolerance:.2e}  {result.remark}'.rstrip())
-    return sum(not result.is_good for result in found)
+    return sum(result.is_judged and not result.is_good for result in found)
 
 
 if __name__ == '__main__':
