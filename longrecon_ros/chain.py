@@ -8,6 +8,7 @@ import numpy as np
 
 from .alignment.base import Aligner, Alignment, apply
 from .alignment.bridging import bridge, carry_on, has_lengths, is_lost, shares_measured
+from .alignment.intrinsics import SharedIntrinsics
 from .alignment.links import LinkStatistics
 from .errors import AlignmentError
 from .geometry.sim3 import Sim3
@@ -30,11 +31,14 @@ class Chain:
 
     odom is the frame of the first camera, in the units of the first window that has any. With
     ``gauge`` ``stream`` all predictions speak one frame, with ``window`` each its own. A window
-    that the aligner cannot place keeps the last motion. ``links`` counts and measures the links.
+    that the aligner cannot place keeps the last motion. With ``intrinsics`` all predictions get
+    one K. ``links`` counts and measures the links.
     """
 
-    def __init__(self, aligner: Aligner, gauge: Literal['window', 'stream']):
+    def __init__(self, aligner: Aligner, gauge: Literal['window', 'stream'],
+                 intrinsics: Optional[SharedIntrinsics] = None):
         self._aligner, self._has_stream_gauge = aligner, gauge == 'stream'
+        self._intrinsics = intrinsics
         self._T_odom_first: Optional[Sim3] = None   # from the gauge of the first window
         self._previous: Optional[Prediction] = None
         self._previous_scale = 1.0
@@ -44,6 +48,8 @@ class Chain:
 
     def add(self, window: Window, prediction: Prediction) -> Link:
         """Put the prediction of the stream's next window into odom."""
+        if self._intrinsics is not None:
+            prediction = self._intrinsics(window, prediction)
         aligned, log_scale = self._align(window, prediction)
         self._previous, self._has_scale = aligned, self._has_scale or has_lengths(aligned)
         return Link(aligned, self._is_linked, log_scale)

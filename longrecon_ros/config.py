@@ -117,6 +117,8 @@ class Config:
     window: WindowConfig
     map: MapConfig
     pipeline: PipelineConfig
+    layerwise: Section
+    """For ``build(alignment.LayerwiseConfig, ...)``."""
     backbone_options: Section
     """The section named after the backbone, for ``build(Backbone.Config, ...)``."""
     node: Section
@@ -147,6 +149,7 @@ def load(path: Optional[Path] = None, overrides: Mapping = _NOTHING) -> Config:
         window=build(WindowConfig, root['window']),
         map=build(MapConfig, root['map']),
         pipeline=build(PipelineConfig, root['pipeline']),
+        layerwise=root['layerwise'],
         backbone_options=root[backbone] if isinstance(root.get(backbone), Section)
         else Section({}, backbone),
         node=root['node'])
@@ -183,7 +186,7 @@ def as_flat_dict(config: Config) -> Dict[str, Any]:
     """Return all parameters of the run with dotted names and plain values."""
     tree = {'backbone': config.backbone, 'align': config.align,
             'window': dataclasses.asdict(config.window), 'map': dataclasses.asdict(config.map),
-            'pipeline': dataclasses.asdict(config.pipeline),
+            'pipeline': dataclasses.asdict(config.pipeline), 'layerwise': config.layerwise,
             config.backbone: config.backbone_options, 'node': config.node}
     return {key: value for key, value in _flatten(tree).items() if value != {}}
 

@@ -7,9 +7,10 @@ from typing import Mapping, Optional, Tuple
 import numpy as np
 
 from . import backbones
-from .alignment import make_aligner
+from .alignment import LayerwiseConfig, make_aligner
 from .alignment.base import Aligner
 from .alignment.bridging import median_depth
+from .alignment.intrinsics import SharedIntrinsics
 from .alignment.links import LinkStatistics
 from .backbones.base import Backbone, BackboneSpec
 from .chain import Chain, Link
@@ -46,8 +47,8 @@ class Pipeline:
     """
 
     def __init__(self, backbone: Backbone, aligner: Aligner, window: WindowConfig,
-                 map: MapConfig):
-        self._backbone, self._aligner = backbone, aligner
+                 map: MapConfig, layerwise: Optional[LayerwiseConfig] = None):
+        self._backbone, self._aligner, self._layerwise = backbone, aligner, layerwise
         self._window_config, self._map_config = window, map
         self.reset()
 
@@ -57,9 +58,9 @@ class Pipeline:
         Chosen = backbones.load(config.backbone)
         backbone = Chosen(build(Chosen.Config, config.backbone_options))
         align = backbone.spec.align if config.align == 'auto' else config.align
-        aligner = make_aligner(align)
+        layerwise = _layerwise(build(LayerwiseConfig, config.layerwise), backbone.spec, align)
         _check_chain(backbone.spec, align, config.window)
-        return cls(backbone, aligner, config.window, config.map)
+        return cls(backbone, make_aligner(align, layerwise), config.window, config.map, layerwise)
 
     def reset(self) -> None:
         """Forget everything: the next frame begins a new stream."""
@@ -72,7 +73,10 @@ class Pipeline:
         self._start_s: Optional[float] = None
         self._preprocess_ms = 0.0
         # of register
-        self._chain = Chain(self._aligner, spec.gauge)
+        layerwise, intrinsics = self._layerwise, None
+        if layerwise is not None and layerwise.shared_intrinsics:
+            intrinsics = SharedIntrinsics(layerwise.faithful)
+        self._chain = Chain(self._aligner, spec.gauge, intrinsics)
         self._poses = PoseLog()
         self._voxels: Optional[VoxelMap] = None
 
@@ -181,6 +185,18 @@ class Pipeline:
             raise InputError(f'frame {frame.index}: its stamp {frame.stamp_ns} ns is before '
                              f'{last.stamp_ns} ns of frame {last.index}; sort the frames by time, '
                              'or reset before a new stream')
+
+
+def _layerwise(config: LayerwiseConfig, spec: BackboneSpec,
+               align: str) -> Optional[LayerwiseConfig]:
+    """Return the layer-wise alignment to use, None for none; ConfigError where there is none."""
+    if align == 'identity':
+        if config.use == 'always':
+            raise ConfigError(f'layerwise.use: {spec.name} chains windows by identity, so there '
+                              'is nothing to add layers to; use auto')
+        return None
+    is_used = spec.layerwise if config.use == 'auto' else config.use == 'always'
+    return config if is_used else None
 
 
 def _check_chain(spec: BackboneSpec, align: str, window: WindowConfig) -> None:

@@ -40,8 +40,9 @@ class Preprocessor:
 def rectify(frame: Frame) -> Frame:
     """Return the frame without lens distortion; K stays the same.
 
-    Pixels that the lens did not see are black. A truth is left as it is: see `fit_depth`. The maps of the last few cameras are kept. Raises
-    InputError for an unknown model, a wrong number of coefficients, or distortion without K.
+    Pixels that the lens did not see are black. A truth is left as it is: see `fit_depth`. The maps
+    of the last few cameras are kept. Raises InputError for an unknown model, a wrong number of
+    coefficients, or distortion without K.
     """
     if frame.distortion is None:
         return frame

@@ -26,6 +26,7 @@ def defaults(tmp_path, monkeypatch):
     map: {voxel_m: 0.0, voxel_per_depth: 0.01, max_points: 100, min_confidence: 0.5,
           points_per_frame: 10}
     pipeline: {use_thread: true}
+    layerwise: {use: auto}
     sfm: {}
     pi3: {weights: none, depth: {near: 1.0, far: 2.0}}
     node: {image_topic: /image, rate_hz: 10.0}

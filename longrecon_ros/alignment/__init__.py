@@ -7,7 +7,7 @@ from .base import Aligner
 from .camera import CameraAligner
 from .depth_ratio import DepthRatioAligner
 from .identity import IdentityAligner
-from .layerwise import LayerwiseConfig, wrap
+from .layerwise import LayerwiseAligner, LayerwiseConfig, PublishedLayers
 from .points import PointAligner
 from .similarity import AnchorAligner
 
@@ -20,6 +20,7 @@ _ALIGNERS: Dict[str, Callable[..., Aligner]] = {
     'se3_points': lambda **options: PointAligner(with_scale=False, **options),
     'depth_ratio': DepthRatioAligner,
 }
+_PUBLISHED = ('sim3', 'se3', 'sim3_points', 'se3_points')
 
 
 def available() -> tuple:
@@ -35,10 +36,16 @@ def make_aligner(name: str, layerwise: Optional[LayerwiseConfig] = None, **optio
     pixels, rotation and translation from shared cameras (LASER). ``sim3_points``, ``se3_points``:
     robust fit of the pointmaps of the shared frames (VGGT-Long). ``depth_ratio``: for sparse
     reconstructions, scale from landmarks. ``options`` are the fields of the aligner's class.
-    ``layerwise`` wraps it, so that it gives each depth layer a scale of its own, too.
+    ``layerwise`` wraps it, so that it gives each depth layer a scale of its own, too; if faithful,
+    the aligner is as well, where its class has that option.
     """
     if name not in _ALIGNERS:
         raise ConfigError(f'align: there is no {name!r}; choose auto or one of: '
                           + ', '.join(_ALIGNERS))
-    aligner = _ALIGNERS[name](**options)
-    return aligner if layerwise is None else wrap(aligner, layerwise)
+    if layerwise is None:
+        return _ALIGNERS[name](**options)
+    if not layerwise.faithful:
+        return LayerwiseAligner(_ALIGNERS[name](**options), layerwise)
+    if name in _PUBLISHED:
+        options = {'faithful': True, **options}
+    return PublishedLayers(_ALIGNERS[name](**options), options.get('confident_share', 0.5))

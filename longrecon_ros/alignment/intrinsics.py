@@ -5,8 +5,34 @@ from typing import Optional
 
 import numpy as np
 
-from ..geometry.camera import estimate_K, pixel_grid, pointmap_from_depth
-from ..types import Prediction
+from ..geometry.camera import estimate_K, pixel_grid, pointmap_from_depth, resize_K
+from ..types import Frame, Prediction, Window
+
+
+class SharedIntrinsics:
+    """Gives all predictions of one stream the same K; keeps their depth and poses.
+
+    K is the calibration of the camera where it has one, else what the first window's pointmaps
+    agree on (``faithful``: always that of the first frame, as LASER's code estimates it). Without
+    either, predictions stay as they are.
+    """
+
+    def __init__(self, faithful: bool = False):
+        self._faithful = faithful
+        self._K: Optional[np.ndarray] = None
+
+    def __call__(self, window: Window, prediction: Prediction) -> Prediction:
+        """Return the prediction of a window of the stream with the shared K."""
+        if self._K is None:
+            self._K = self._first_K(window.frames[0], prediction)
+        return prediction if self._K is None else with_shared_K(prediction, self._K)
+
+    def _first_K(self, frame: Frame, prediction: Prediction) -> Optional[np.ndarray]:
+        if self._faithful:
+            return published_K(prediction.local_points[0])
+        if frame.K is not None:
+            return resize_K(frame.K, frame.size, prediction.confidence.shape[:0:-1])
+        return common_K(prediction)
 
 
 def with_shared_K(prediction: Prediction, K: np.ndarray) -> Prediction:

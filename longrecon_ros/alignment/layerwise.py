@@ -28,15 +28,11 @@ class LayerwiseConfig:
     use: Literal['auto', 'always', 'never'] = 'auto'
     faithful: bool = False
     shared_intrinsics: bool = True
-    confident_share: float = 0.5
     jump: float = 0.04
     min_share: float = 0.002
     work_pixels: int = 16000
 
     def __post_init__(self):
-        if not 0 < self.confident_share <= 1:
-            raise ValueError('confident_share: expected above 0 and at most 1, got '
-                             f'{self.confident_share}')
         if not 0 < self.jump < 1:
             raise ValueError(f'jump: expected above 0 and below 1, got {self.jump}')
         if not 0 <= self.min_share < 1:
@@ -48,12 +44,6 @@ class LayerwiseConfig:
     def surfaces(self) -> SurfaceConfig:
         """What counts as a layer."""
         return SurfaceConfig(self.work_pixels, self.jump, self.min_share)
-
-
-def wrap(aligner: Aligner, config: LayerwiseConfig) -> Aligner:
-    """Return the aligner that adds layer scales to another one."""
-    kind = PublishedLayers if config.faithful else LayerwiseAligner
-    return kind(aligner, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +85,13 @@ class PublishedLayers:
     """Wraps an aligner and adds the layer scales of LASER's code, with its faults."""
 
     aligner: Aligner
-    config: LayerwiseConfig = LayerwiseConfig(faithful=True)
+    confident_share: float = 0.5            # of the pixels of each window
 
     def align(self, previous: Prediction, current: Prediction) -> Alignment:
         """Return the alignment of the wrapped aligner with a factor for every pixel."""
         alignment = self.aligner.align(previous, current)
         i, j = common_frames(previous, current)
-        share = self.config.confident_share
+        share = self.confident_share
         depth = current.depth * np.float32(alignment.T_odom_window.scale)
         layers = published_layers.depth_layers(depth, original_mask(current, share))
         before = previous.layers

@@ -23,6 +23,8 @@ class BackboneSpec:
     """Windows repeat the overlap, or hold unseen frames only (a cache must not see one twice)."""
     align: str
     """The aligner that ``align: auto`` stands for."""
+    layerwise: bool = False
+    """Its depth layers have scale errors of their own: ``layerwise.use: auto`` aligns layers."""
     needs_truth: bool = False
     """Predictions are made from true depth and poses, ``Frame.truth``; results must say so."""
 

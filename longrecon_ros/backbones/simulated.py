@@ -73,7 +73,8 @@ class SimulatedBackbone(Backbone):
     """Truth in, the faults of networks out; see the module's docstring."""
 
     spec = BackboneSpec(name='simulated', patch=14, max_pixels=518 * 294, gauge='window',
-                        scale='relative', feed='all', align='sim3', needs_truth=True)
+                        scale='relative', feed='all', align='sim3', layerwise=True,
+                        needs_truth=True)
     Config = SimulatedConfig
 
     def __init__(self, config: SimulatedConfig = SimulatedConfig()):

@@ -23,8 +23,7 @@ import math
 from pathlib import Path
 
 from .. import backbones
-from ..alignment import make_aligner
-from ..alignment.layerwise import LayerwiseConfig
+from ..alignment import LayerwiseConfig, make_aligner
 from ..config import build, Config, load, parse_override
 from ..errors import ConfigError, InputError
 from ..evaluation.ablation import Ablation, AblationResult
@@ -123,7 +122,7 @@ def variants_of(similarity: str = 'sim3', layerwise: LayerwiseConfig = _LAYERWIS
                 lambda: make_aligner(similarity, layerwise)))
     original = Variant(
         'published', 'Sim(3)+layers, as published',
-        lambda: make_aligner('sim3', replace(layerwise, faithful=True), faithful=True))
+        lambda: make_aligner('sim3', replace(layerwise, faithful=True)))
     return (*variants, original) if use_original else variants
 
 
@@ -182,7 +181,8 @@ def _film(args: argparse.Namespace) -> FrameSource:
 def _compare(source: FrameSource, config: Config, use_original: bool, progress: Progress,
              n_before: int) -> AblationResult:
     Chosen = backbones.load(config.backbone)
-    variants = variants_of(_similarity(config), use_original=use_original)
+    layerwise = build(LayerwiseConfig, config.layerwise)
+    variants = variants_of(_similarity(config), layerwise, use_original)
     ablation = Ablation(Chosen(build(Chosen.Config, config.backbone_options)), config.window,
                         variants, keep_samples=n_before == 0)
     for n, frame in enumerate(source, n_before * len(source) + 1):

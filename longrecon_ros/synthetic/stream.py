@@ -30,7 +30,7 @@ class SyntheticFrame:
     T_world_camera: np.ndarray              # (4, 4) f64 m
 
     def to_frame(self, use_truth: bool = False) -> Frame:
-        """Return what a camera driver would know: image, stamp, calibration; on demand the truth."""
+        """Return what a camera driver knows: image, stamp, calibration; on demand the truth."""
         truth = FrameTruth(self.depth, self.T_world_camera) if use_truth else None
         return Frame(self.index, self.stamp_ns, self.image, self.K, self.distortion, truth=truth)
 

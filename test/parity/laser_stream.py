@@ -37,9 +37,9 @@ class Run:
 
 def run(stream: laser_inputs.Stream, use_layers: bool, faithful: bool) -> Run:
     """Chain the windows of a stream."""
-    options = {'confident_share': stream.confident_share, 'faithful': faithful}
     layerwise = LayerwiseConfig(faithful=faithful) if use_layers else None
-    aligner = make_aligner('sim3', layerwise=layerwise, **options)
+    aligner = make_aligner('sim3', layerwise, confident_share=stream.confident_share,
+                           faithful=faithful)
     K = published_K(stream.windows[0].local_points[0])
     windows = [with_shared_K(window, K) for window in stream.windows]
     if not faithful:
