@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config, items):
     if importlib.util.find_spec('launch_ros') is None:
         absent['launch'] = 'launch_ros is only in a ROS installation: source one'
     if importlib.util.find_spec('torch') is None:
-        absent['torch'] = absent['gpu'] = 'torch is not installed: make setup'
+        absent['torch'] = absent['gpu'] = 'torch is not installed: make test'
     elif any(item.get_closest_marker('gpu') for item in items):
         import torch
         if not torch.cuda.is_available():

@@ -164,11 +164,14 @@ def test_a_stamp_counts_for_its_level_and_inputs_only(setup_env, monkeypatch, tm
     for name in ('PYTHON', 'COMMAND'):
         monkeypatch.setattr(setup_env, name, Path(sys.executable))
     assert not setup_env.is_complete('demo', '')
-    setup_env.STAMP.write_text('{"level": "test", "ros": "", "fingerprint": "%s"}'
-                               % setup_env.fingerprint(''))
+    stamp = '{"level": "LEVEL", "ros": "", "fingerprint": "%s"}' % setup_env.fingerprint('')
+    setup_env.STAMP.write_text(stamp.replace('LEVEL', 'demo'))
     assert setup_env.is_complete('demo', '')
-    assert setup_env.is_complete('test', '')
+    assert not setup_env.is_complete('test', '')
     assert not setup_env.is_complete('dev', '')
+    setup_env.STAMP.write_text(stamp.replace('LEVEL', 'test'))
+    assert setup_env.is_complete('demo', '')
+    assert setup_env.is_complete('dev', '')
     assert not setup_env.is_complete('demo', 'jazzy')
     setup_env.STAMP.write_text('{"level": "te')
     assert not setup_env.is_complete('demo', '')

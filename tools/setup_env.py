@@ -3,7 +3,8 @@
 
 usage: python3 tools/setup_env.py {demo,test,dev}
 
-demo: what the package and its demo need. test: the test suite, too. dev: torch and all extras.
+demo: what the package and its demo need. test, dev: all extras, torch included (a build for the
+CPU is enough).
 ROS 2 comes from wheels, unless a ROS installation is sourced: then that one is used. Versions are
 pinned in constraints.txt. A finished set-up leaves a stamp, so that the next call returns at once;
 an interrupted one is completed. Exit code 2 and one line when something must be done first.
@@ -32,13 +33,11 @@ CONSTRAINTS = ROOT / 'constraints.txt'
 TF2_BUILD = ROOT / 'tools' / 'build_tf2_msgs.py'
 INPUTS = [ROOT / 'setup.cfg', ROOT / 'setup.py', CONSTRAINTS, TF2_BUILD, Path(__file__).resolve()]
 
-LEVELS = {                          # each level holds the ones before it
-    'demo': ['bags', 'ui'],
-    'test': ['bags', 'ui', 'test', 'colcon'],
-    'dev': ['bags', 'ui', 'test', 'colcon', 'torch'],
-}
+ALL_EXTRAS = ['bags', 'ui', 'test', 'colcon', 'torch', 'original']
+LEVELS = {'demo': ['bags', 'ui'], 'test': ALL_EXTRAS, 'dev': ALL_EXTRAS}
 OLDEST = (3, 10)
-MODULES = {'opencv-python-headless': 'cv2', 'PyYAML': 'yaml'}   # where project and module differ
+# where project and module differ
+MODULES = {'opencv-python-headless': 'cv2', 'PyYAML': 'yaml', 'scikit-image': 'skimage'}
 
 
 class SetupError(Exception):
@@ -129,10 +128,9 @@ def read_stamp():
 def is_complete(level, ros):
     """Say whether the environment already holds `level`."""
     stamp = read_stamp()
-    order = list(LEVELS)
     is_there = PYTHON.exists() and COMMAND.exists()
     return (is_there and stamp.get('fingerprint') == fingerprint(ros)
-            and order.index(stamp['level']) >= order.index(level))
+            and set(LEVELS[level]) <= set(LEVELS[stamp['level']]))
 
 
 @contextmanager
