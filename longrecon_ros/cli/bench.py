@@ -5,15 +5,18 @@
 pipeline (tracking, windows, dense depth, alignment and map) over that of SIFT. Reading the
 images is not counted. `bench growth` streams laps of a synthetic street through the pipeline and
 prints, block by block, the time of a frame over that in the first block and the memory in use:
-both should stay flat.
+both should stay flat. `bench align` measures alignment with a scale for every depth layer on
+simulated predictions: the time of a new frame over that of one
+`skimage.segmentation.felzenszwalb(depth, 300, 1.1, 500)` on the same map, and time and memory over
+a stream of many windows.
 
 examples:
   longrecon bench sfm clips/a clips/b
   longrecon bench growth --max-frames 5000
+  longrecon bench align --windows 1000
 """
 
 import argparse
-import os
 from pathlib import Path
 import time
 
@@ -26,6 +29,8 @@ from ..errors import ConfigError
 from ..io.source import open_source
 from ..pipeline import Pipeline
 from ..synthetic.recipe import Production, Recipe
+from .bench_align import bench_align
+from .memory import resident_mb
 from .progress import show_progress
 from .run import add_config_arguments, config_of
 from .tables import print_table
@@ -33,13 +38,15 @@ from .tables import print_table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
-    parser.add_argument('what', metavar='WHAT', help='growth, or a backbone (sfm)')
+    parser.add_argument('what', metavar='WHAT', help='growth, align, or a backbone (sfm)')
     parser.add_argument('inputs', metavar='INPUT', type=Path, nargs='*',
                         help='folders, videos or bags for a backbone')
     parser.add_argument('--max-frames', metavar='N', type=int, help='stop after N frames')
     parser.add_argument('--repeat', metavar='N', type=int, default=1, help='runs of each input')
     parser.add_argument('--block', metavar='N', type=int, default=500,
                         help='frames a row of growth (default: %(default)s)')
+    parser.add_argument('--windows', metavar='N', type=int, default=100,
+                        help='windows of align (default: %(default)s)')
     add_config_arguments(parser)
 
 
@@ -49,8 +56,11 @@ def main(args: argparse.Namespace) -> int:
     if args.what == 'growth':
         _growth(config, args.max_frames or 5000, args.block)
         return 0
+    if args.what == 'align':
+        bench_align(config, args.windows)
+        return 0
     if args.what not in backbones.available():
-        raise ConfigError(f'bench {args.what}: choose growth or one of: '
+        raise ConfigError(f'bench {args.what}: choose growth, align or one of: '
                           f'{", ".join(backbones.available())}')
     if not args.inputs:
         raise ConfigError(f'bench {args.what}: give at least one INPUT')
@@ -95,12 +105,6 @@ def _growth(config: Config, n_frames: int, block: int) -> None:
                 ms = 1e3 * spent_s / block
                 first_ms, spent_s = first_ms or ms, 0.0
                 rows.append((str(i + 1), f'{ms:.1f}', f'{ms / first_ms:.2f}',
-                             f'{_resident_mb():.0f}'))
-            progress.update(i + 1, f'{_resident_mb():.0f} MB')
+                             f'{resident_mb():.0f}'))
+            progress.update(i + 1, f'{resident_mb():.0f} MB')
     print_table(('frames', 'ms/frame', 'ratio', 'MB'), rows)
-
-
-def _resident_mb() -> float:
-    """Memory of this process that is in RAM now, MB (Linux)."""
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
-    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6

@@ -44,8 +44,8 @@ _REPORT_S = 5.0     # between two log lines about refused images
 class SlamNode:
     """Ties subscriptions, the worker and the publishers together; `ros` is the rclpy node.
 
-    All its methods run in the executor's thread. The pipeline runs in the worker, whose outcomes
-    come back through a guard condition.
+    All its methods run in the executor's thread. Inference runs in the worker, registration in a
+    thread of its own beside it; the outcomes of both come back through a guard condition.
     """
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""The thread beside the executor's: runs the pipeline, in the order in which things came."""
+"""A thread beside the executor's: works through what comes, in the order in which it came."""
 
 from collections import deque, OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor

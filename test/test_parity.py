@@ -1,0 +1,60 @@
+"""The parity runner on the fixtures: it passes, and it finds what is wrong."""
+
+import json
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+RUNNER = Path(__file__).parent / 'parity' / 'run.py'
+FOLDER = Path(os.environ.get('LONGRECON_PARITY',
+                             RUNNER.parents[3] / 'shared' / 'parity'))
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.skipif(not (FOLDER / 'cases.json').is_file(),
+                       reason=f'no parity fixtures in {FOLDER}; set LONGRECON_PARITY')]
+
+
+def run(*arguments):
+    pytest.importorskip('torch')
+    pytest.importorskip('skimage')
+    return subprocess.run([sys.executable, str(RUNNER), *map(str, arguments)],
+                          capture_output=True, text=True, timeout=300)
+
+
+def test_laser_equals_the_official_code():
+    done = run(FOLDER, '--model', 'laser')
+    assert done.returncode == 0, done.stdout
+    assert 'FAIL' not in done.stdout and '3 cases run, 0 not run' in done.stdout
+    for name in ('irls_points_scale', 'seg_merged_t100', 'graph_scale_map_overlap2',
+                 'scale_map_window7', 'refine_depth@f10s2'):
+        assert f'ok   {name} ' in done.stdout
+    ours = [line for line in done.stdout.splitlines() if 'our default' in line]
+    assert len(ours) == 8 and all(line.strip().startswith('ok') for line in ours), \
+        'our default is no worse than the original on its own scenes'
+
+
+def test_a_wrong_array_is_found(tmp_path):
+    for name in ('cases.json', 'keys_cases.json', 'case_laser_functions.npz'):
+        shutil.copy(FOLDER / name, tmp_path)
+    with np.load(tmp_path / 'case_laser_functions.npz') as file:
+        arrays = dict(file)
+    arrays['kabsch_t'] = arrays['kabsch_t'] + np.float32(1e-4)
+    np.savez(tmp_path / 'case_laser_functions.npz', **arrays)
+    done = run(tmp_path, '--case', 'laser_functions')
+    assert done.returncode == 1
+    assert 'FAIL kabsch_t' in done.stdout and '1 arrays beyond' in done.stdout
+
+
+def test_what_cannot_be_run_is_said(tmp_path):
+    assert run(tmp_path).returncode != 0
+    done = run(FOLDER, '--case', 'nonsense')
+    assert done.returncode == 1 and 'there is no case' in done.stdout
+    models = {about['model'] for about in json.loads((FOLDER / 'cases.json').read_text()).values()}
+    assert 'pi3' in models
+    done = run(FOLDER, '--model', 'pi3')
+    assert done.returncode == 1 and 'not built yet' in done.stdout
