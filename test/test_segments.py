@@ -107,7 +107,7 @@ def test_layers_go_on():
     carried[:, :6] = -1                     # has come into view beside the wall
     labels, origin, unseen = continue_layers(log, carried, CONFIG, 2)
     assert labels.max() == 1 and (origin[labels] == before).mean() > 0.995
-    assert unseen[labels[0, 0]] == pytest.approx(6 * 60 / (before == before[0, 0]).sum(), rel=0.1)
+    assert unseen[labels[0, 0]] == pytest.approx(6 * 60 / (before == before[0, 0]).sum(), rel=0.3)
     new = with_box(with_box(plane(), 2.0), 1.0, slice(20, 40), slice(66, 78))
     carried[18:42, 64:] = -1
     labels, origin, _ = continue_layers(log_depth(new), carried, CONFIG, 2)

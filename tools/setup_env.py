@@ -205,7 +205,7 @@ def set_up(level):
         if is_complete(level, ros):
             return
         source = f'ROS {ros} as sourced' if ros else 'ROS 2 from wheels'
-        print(f'Setting up .venv ({level}; {source}): a minute or two, once', flush=True)
+        print(f'Setting up .venv ({level}; {source}): a few minutes, once', flush=True)
         make_venv(ros)
         STAMP.unlink(missing_ok=True)
         install(level, ros)
