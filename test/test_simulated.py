@@ -10,6 +10,7 @@ from sfm_films import film
 from sfm_runs import stream
 
 from longrecon_ros.backbones import _simulated_clusters, _simulated_parts
+from longrecon_ros.backbones._simulated_faults import layer_errors
 from longrecon_ros.backbones._simulated_layers import find_layers
 from longrecon_ros.backbones.simulated import BACKBONE, SimulatedBackbone, SimulatedConfig
 from longrecon_ros.cli.main import main
@@ -387,3 +388,14 @@ def test_results_of_other_backbones_are_not(clip, tmp_path, capsys):
 def test_info_says_what_it_is(capsys):
     assert main(['info']) == 0
     assert 'simulated: SIMULATED predictions, from ground truth' in capsys.readouterr().out
+
+
+def test_layer_errors_have_the_stated_deviation_and_shares():
+    depths = np.array([0.0, 0.05, 3.0])
+    draws = np.stack([layer_errors(np.random.default_rng(seed), depths, 0.1, 0.25)
+                      for seed in range(4000)])
+    np.testing.assert_allclose(draws.std(axis=0), 0.1, rtol=0.05)
+    correlation = np.corrcoef(draws.T)
+    assert correlation[0, 1] == pytest.approx(0.75, abs=0.05), 'alike at like depths'
+    assert abs(correlation[0, 2]) < 0.06, 'independent far apart'
+    assert (layer_errors(np.random.default_rng(0), depths, 0.0, 0.25) == 0).all()

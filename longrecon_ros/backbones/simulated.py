@@ -42,8 +42,8 @@ class SimulatedConfig:
     seed: int = 0
     random_pose: bool = True
     scale_sigma: float = 0.25
-    layer_sigma: float = 0.08
-    layer_own_share: float = 0.25
+    layer_sigma: float = 0.1
+    layer_own_share: float = 0.75
     layer_step: float = 0.04
     layer_contact: float = 0.25
     first_window_exact: bool = True
