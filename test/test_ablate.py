@@ -337,8 +337,6 @@ def test_ablate_needs_truth(capsys, tmp_path):
 def test_options_that_do_not_go_together(capsys, monkeypatch, tmp_path):
     out = tmp_path / 'out'
     assert 'unknown scene "moon"' in _fails(capsys, 'ablate', 'synth:moon', '--out', out)
-    assert '--topic does not go' in _fails(capsys, 'ablate', 'synth:street', '--topic', 'x',
-                                           '--out', out)
     assert '--frames goes with synth:SCENE' in _fails(capsys, 'ablate', tmp_path, '--frames', '3',
                                                       '--out', out)
     use_fake_backbone(monkeypatch)

@@ -33,7 +33,7 @@ class AnchorAligner:
     faithful: bool = False
     max_pixels: int = 50000                 # compared at most, evenly spread; not if faithful
     min_pixels: int = 50
-    max_spread: float = 0.2                 # distance over depth that a quarter of the pairs keeps
+    max_spread: float = 0.3                 # distance over depth that a quarter of the pairs keeps
     max_centre_error: float = 0.2           # rms of the shared cameras over median depth
 
     def align(self, previous: Prediction, current: Prediction) -> Alignment:

@@ -1,7 +1,7 @@
 """Compare ways to align windows: none, SE(3), Sim(3), and Sim(3) with a scale for every layer.
 
-The backbone runs once, and every variant chains the same predictions. INPUT is a folder or bag
-with true depth and poses, or synth:SCENE for a synthetic world (synth:street, synth:indoor, ...).
+The backbone runs once, and every variant chains the same predictions. INPUT is a folder with true
+depth and poses (depth/, gt_tum.txt), or synth:SCENE for a synthetic world (synth:street, ...).
 The backbone is "simulated" unless --set or --config names another one: its predictions are made
 from the truth, with the faults of networks, so that the comparison needs no weights. The Sim(3) is
 that of --set align=..., or the one that suits the backbone.
@@ -61,7 +61,7 @@ _log = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
     parser.add_argument('input', metavar='INPUT',
-                        help='folder or bag with true depth and poses, or synth:SCENE')
+                        help='folder with depth/ and gt_tum.txt, or synth:SCENE')
     parser.add_argument('-o', '--out', metavar='DIR', type=Path, required=True,
                         help='folder for the results')
     parser.add_argument('--force', action='store_true',
@@ -72,8 +72,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='also run the layers exactly as published (needs scikit-image)')
     add_config_arguments(parser)
     frames = parser.add_argument_group('frames')
-    frames.add_argument('--topic', metavar='T', help='image topic of a bag')
-    frames.add_argument('--gt-topic', metavar='T', help='topic of a bag with the true poses')
     frames.add_argument('--every', metavar='N', type=parse_count, default=1,
                         help='take every N-th frame (default: every one)')
     frames.add_argument('--max-frames', metavar='N', type=parse_count, help='stop after N frames')
@@ -156,8 +154,7 @@ def _source(args: argparse.Namespace) -> FrameSource:
         if getattr(args, name) is not None:
             raise InputError(f'--{name} goes with {_SYNTHETIC}SCENE only; --max-frames and '
                              '--every choose frames of a recording')
-    source = open_source(Path(args.input), topic=args.topic, gt_topic=args.gt_topic,
-                         every=args.every, max_frames=args.max_frames)
+    source = open_source(Path(args.input), every=args.every, max_frames=args.max_frames)
     missing = [what for what, is_there in (('true depth', source.depth(0) is not None),
                                            ('true poses', source.groundtruth() is not None))
                if not is_there]
@@ -169,9 +166,6 @@ def _source(args: argparse.Namespace) -> FrameSource:
 
 
 def _film(args: argparse.Namespace) -> FrameSource:
-    for name in ('topic', 'gt_topic'):
-        if getattr(args, name) is not None:
-            raise InputError(f'--{name.replace("_", "-")} does not go with {args.input}')
     scene = args.input[len(_SYNTHETIC):]
     production = Production.of(Recipe(scene, args.frames or _N_FRAMES, args.size or _SIZE, _FPS))
     film = SyntheticSource(production.film, production.n_frames, f'synthetic {scene}')
