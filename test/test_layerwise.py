@@ -10,7 +10,7 @@ from longrecon_ros.alignment import LayerwiseConfig, make_aligner
 from longrecon_ros.alignment.base import Alignment, apply
 from longrecon_ros.alignment.layer_scales import fill, LogScales
 from longrecon_ros.chain import Chain
-from longrecon_ros.errors import AlignmentError, MissingDependency
+from longrecon_ros.errors import AlignmentError, ConfigError, MissingDependency
 from longrecon_ros.geometry import se3
 from longrecon_ros.geometry.sim3 import Sim3
 
@@ -243,3 +243,35 @@ def test_a_coarser_grid_finds_the_same_scales():
     aligner = make_aligner('sim3', LayerwiseConfig(work_pixels=3500))
     assert SIZE[0] * SIZE[1] > 3.9 * 3500
     assert stage.absrel(apply(aligner.align(previous, current), current)) < 0.006
+
+
+def simulated(tmp_path, **overrides):
+    """Return a pipeline on the simulated backbone, and the frames of a small synthetic world."""
+    from longrecon_ros.config import load
+    from longrecon_ros.pipeline import Pipeline
+    from longrecon_ros.synthetic.recipe import Production, Recipe
+    from longrecon_ros.synthetic.stream import SyntheticSource
+    config = load(overrides={'backbone': 'simulated', 'window.size': 6, 'window.overlap': 3,
+                             **overrides})
+    film = Production.of(Recipe('street', None, (182, 98), 10.0)).film
+    return Pipeline.from_config(config), SyntheticSource(film, 15, use_truth=True)
+
+
+@pytest.mark.parametrize('use, is_used', [('auto', True), ('always', True), ('never', False)])
+def test_the_configuration_decides(tmp_path, use, is_used):
+    pipeline, source = simulated(tmp_path, **{'layerwise.use': use})
+    updates = [update for frame in source if (update := pipeline.push(frame)) is not None]
+    assert len(updates) == 4 and all(update.linked for update in updates)
+    assert all((update.prediction.layers is not None) == is_used for update in updates[1:])
+    if is_used:
+        # one K, the camera's, at the size of the maps
+        np.testing.assert_allclose(updates[0].prediction.K, updates[-1].prediction.K)
+
+
+def test_identity_has_no_layers_to_align():
+    from longrecon_ros.backbones.base import BackboneSpec
+    from longrecon_ros.pipeline import _layerwise
+    spec = BackboneSpec('stream', 1, None, 'stream', 'metric', 'new', 'identity', layerwise=True)
+    assert _layerwise(LayerwiseConfig(), spec, 'identity') is None
+    with pytest.raises(ConfigError, match='layerwise.use: stream chains windows by identity'):
+        _layerwise(LayerwiseConfig(use='always'), spec, 'identity')
