@@ -1,5 +1,6 @@
 """`longrecon ablate`: variants side by side on the same windows, against known answers."""
 
+import argparse
 from dataclasses import replace
 import json
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from longrecon_ros.alignment import make_aligner
+from longrecon_ros.cli import ablate
 from longrecon_ros.cli.ablate import variants_of
 from longrecon_ros.cli.main import main
 from longrecon_ros.config import load, WindowConfig
@@ -343,3 +345,15 @@ def test_options_that_do_not_go_together(capsys, monkeypatch, tmp_path):
     assert 'no random faults' in _fails(capsys, 'ablate', 'synth:street', '--seeds', '2', *FAKE,
                                         '--out', out)
     assert not out.exists()
+
+
+@pytest.mark.parametrize('words, window', [
+    ([], (10, 7)), (['--set', 'window.size=20'], (20, 6)),
+    (['--set', 'window.size=16', '--set', 'window.overlap=6'], (16, 6)),
+    (['--set', 'backbone=simulated'], (16, 6))])
+def test_windows_unless_said_otherwise(words, window):
+    parser = argparse.ArgumentParser()
+    ablate.add_arguments(parser)
+    config = ablate._configs(parser.parse_args(['synth:street', '--out', 'x', *words]))[0]
+    assert config.backbone == 'simulated'
+    assert (config.window.size, config.window.overlap) == window

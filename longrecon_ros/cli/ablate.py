@@ -3,8 +3,9 @@
 The backbone runs once, and every variant chains the same predictions. INPUT is a folder with true
 depth and poses (depth/, gt_tum.txt), or synth:SCENE for a synthetic world (synth:street, ...).
 The backbone is "simulated" unless --set or --config names another one: its predictions are made
-from the truth, with the faults of networks, so that the comparison needs no weights. The Sim(3) is
-that of --set align=..., or the one that suits the backbone.
+from the truth, with the faults of networks, so that the comparison needs no weights; its windows
+have 10 frames and share 7, unless window.size and window.overlap say otherwise. The Sim(3) is that
+of --set align=..., or the one that suits the backbone.
 
 DIR gets ablation.md (the table), ablation.json (everything) and ablation.png (what the layers
 mend, in one frame and over all). Errors are against the truth, in metres.
@@ -21,6 +22,7 @@ import json
 import logging
 import math
 from pathlib import Path
+from types import MappingProxyType
 
 from .. import backbones
 from ..alignment import LayerwiseConfig, make_aligner
@@ -53,6 +55,7 @@ from .tables import print_facts, print_table
 _SYNTHETIC = 'synth:'
 _LAYERWISE = LayerwiseConfig()
 _SIMILARITIES = ('sim3', 'sim3_points', 'depth_ratio')
+_WINDOW = MappingProxyType({'window.size': 10, 'window.overlap': 7})
 _SIZE, _N_FRAMES, _FPS = (518, 294), 160, 10.0
 
 _log = logging.getLogger(__name__)
@@ -133,9 +136,11 @@ def _similarity(config: Config) -> str:
 def _configs(args: argparse.Namespace) -> list[Config]:
     """Return one configuration a run."""
     overrides = dict(parse_override(text) for text in args.set)
-    config = load(args.config, overrides)
-    if 'backbone' not in overrides and config.backbone == load().backbone:
+    config, usual = load(args.config, overrides), load()
+    if 'backbone' not in overrides and config.backbone == usual.backbone:
         overrides = {'backbone': 'simulated', **overrides}
+        if config.window == usual.window:
+            overrides = {**_WINDOW, **overrides}
         config = load(args.config, overrides)
     if args.seeds is None:
         return [config]
