@@ -35,7 +35,7 @@ def _against_truth(summary: dict[str, Any]) -> list[tuple[str, str]]:
                    f'{summary["ate_se3_m"]:.4g} m after SE(3)'),
                   ('drift', f'{summary["drift_percent"]:.2f} %')]
     if summary['link_scale_bias_percent'] is not None:
-        facts.append(('links', f'scale bias {summary["link_scale_bias_percent"]:.2f} % a link, '
+        facts.append(('links', f'scale bias {summary["link_scale_bias_percent"]:+.2f} % a link, '
                       f'spread {summary["link_scale_spread_percent"]:.2f} %'))
     if summary['depth_absrel'] is not None:
         facts.append(('depth', f'abs rel {_share(summary["depth_absrel"])}, '
