@@ -6,6 +6,7 @@ from typing import Optional, Protocol, Tuple
 
 import numpy as np
 
+from ..errors import AlignmentError
 from ..geometry.sim3 import Sim3
 from ..types import Landmarks, Prediction
 
@@ -52,6 +53,14 @@ def common_frames(previous: Prediction, current: Prediction) -> Tuple[np.ndarray
     _, in_previous, in_current = np.intersect1d(previous.frame_ids, current.frame_ids,
                                                 assume_unique=True, return_indices=True)
     return in_previous, in_current
+
+
+def shared_frames(previous: Prediction, current: Prediction) -> Tuple[np.ndarray, np.ndarray]:
+    """Return what `common_frames` does; raise AlignmentError when there is no such frame."""
+    i, j = common_frames(previous, current)
+    if len(i) == 0:
+        raise AlignmentError('the windows share no frame; set window.overlap above 0')
+    return i, j
 
 
 def apply(alignment: Alignment, prediction: Prediction) -> Prediction:

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from ..errors import AlignmentError
 from ..geometry import se3
 from ..geometry.sim3 import Sim3
 from ..types import Prediction
-from .base import Alignment, common_frames
+from .base import Alignment, shared_frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +20,7 @@ class CameraAligner:
 
         Raises AlignmentError when the windows share no frame.
         """
-        i, j = common_frames(previous, current)
-        if len(i) == 0:
-            raise AlignmentError('the windows share no frame; set window.overlap above 0')
+        i, j = shared_frames(previous, current)
         T_odom_camera = previous.T_window_camera[i[-1]]
         T_odom_window = T_odom_camera @ se3.inverse(current.T_window_camera[j[-1]])
         R = se3.nearest_rotation(T_odom_window[:3, :3])

@@ -9,7 +9,7 @@ from ..errors import AlignmentError
 from ..geometry import se3
 from ..geometry.sim3 import Sim3
 from ..types import FrameState, Prediction
-from .base import Alignment, common_frames
+from .base import Alignment, shared_frames
 from .log_scale import (
     centre_scale,
     dense_ratios,
@@ -46,9 +46,7 @@ class DepthRatioAligner:
 
     def align(self, previous: Prediction, current: Prediction) -> Alignment:
         """Return where current lies in odom; see `base.Aligner.align`."""
-        i, j = common_frames(previous, current)
-        if len(i) == 0:
-            raise AlignmentError('the windows share no frame; set window.overlap above 0')
+        i, j = shared_frames(previous, current)
         i, j = _tracked(previous, current, i, j)
         R = self._rotation(previous.T_window_camera[i], current.T_window_camera[j])
         from_depth, median_depth = self._scale_from_depth(previous, current, i, j)

@@ -8,7 +8,7 @@ from ..errors import AlignmentError
 from ..geometry import se3
 from ..geometry.umeyama import robust_umeyama
 from ..types import Prediction
-from .base import Alignment, common_frames
+from .base import Alignment, shared_frames
 from .huber_points import huber_similarity
 
 
@@ -53,7 +53,7 @@ class PointAligner:
         return Alignment(fit.T_target_source, n_inliers=n_inliers, rmse=fit.rmse)
 
     def _align_as_published(self, previous: Prediction, current: Prediction) -> Alignment:
-        i, j = _shared(previous, current)
+        i, j = shared_frames(previous, current)
         a, b = previous.confidence[i], current.confidence[j]
         least = 0.1 * min(np.median(a), np.median(b))
         frame, row, column = np.nonzero((a > least) & (b > least))
@@ -65,7 +65,7 @@ class PointAligner:
 
     def _pairs(self, previous: Prediction, current: Prediction):
         """Return points (P, 3) f64 in window and in odom, depth and confidence (P,) of pairs."""
-        i, j = _shared(previous, current)
+        i, j = shared_frames(previous, current)
         both = previous.confidence[i] * current.confidence[j]
         usable = ((both > 0) & (previous.depth[i] > 0) & np.isfinite(previous.depth[i])
                   & np.isfinite(current.depth[j]))
@@ -75,13 +75,6 @@ class PointAligner:
         source, target = _points(previous, current, i[frame], j[frame], row, column)
         depth = previous.depth[i[frame], row, column].astype(np.float64)
         return source, target, depth, both[frame, row, column]
-
-
-def _shared(previous: Prediction, current: Prediction):
-    i, j = common_frames(previous, current)
-    if len(i) == 0:
-        raise AlignmentError('the windows share no frame; set window.overlap above 0')
-    return i, j
 
 
 def _points(previous: Prediction, current: Prediction, i, j, row, column):
