@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..types import Landmarks, Prediction
+from .sampling import evenly
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,7 @@ def dense_ratios(previous: Prediction, current: Prediction, i: np.ndarray, j: np
     both = previous.confidence[i] * current.confidence[j]
     z_previous, z_current = previous.depth[i], current.depth[j]
     used = np.flatnonzero((both > 0) & (z_previous > 0) & (z_current > 0))
-    if len(used) > max_samples:
-        used = used[(np.arange(max_samples) * (len(used) / max_samples)).astype(np.int64)]
+    used = used[evenly(len(used), max_samples)]
     z_previous = z_previous.reshape(-1)[used].astype(np.float64)
     values = np.log(z_previous / z_current.reshape(-1)[used])
     is_finite = np.isfinite(values)

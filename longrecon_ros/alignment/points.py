@@ -10,6 +10,7 @@ from ..geometry.umeyama import robust_umeyama
 from ..types import Prediction
 from .base import Alignment, shared_frames
 from .huber_points import huber_similarity
+from .sampling import evenly
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class PointAligner:
         usable = ((both > 0) & (previous.depth[i] > 0) & np.isfinite(previous.depth[i])
                   & np.isfinite(current.depth[j]))
         frame, row, column = np.nonzero(usable)
-        chosen = _evenly(len(frame), self.max_points)
+        chosen = evenly(len(frame), self.max_points)
         frame, row, column = frame[chosen], row[chosen], column[chosen]
         source, target = _points(previous, current, i[frame], j[frame], row, column)
         depth = previous.depth[i[frame], row, column].astype(np.float64)
@@ -82,10 +83,3 @@ def _points(previous: Prediction, current: Prediction, i, j, row, column):
     target, source = previous.local_points[i, row, column], current.local_points[j, row, column]
     return (se3.apply(current.T_window_camera[j], source[:, None])[:, 0],
             se3.apply(previous.T_window_camera[i], target[:, None])[:, 0])
-
-
-def _evenly(n: int, limit: int) -> np.ndarray:
-    """Return at most ``limit`` evenly spread positions out of n."""
-    if n <= limit:
-        return np.arange(n)
-    return (np.arange(limit) * (n / limit)).astype(np.int64)

@@ -12,6 +12,7 @@ from .anchors import kabsch_anchors, robust_anchors
 from .base import Alignment, shared_frames
 from .confidence import confident, threshold
 from .irls import l1_scale, ORIGINAL
+from .sampling import evenly
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,7 @@ class AnchorAligner:
         z_target, z_source = previous.depth[i], current.depth[j]
         usable &= (z_target > 0) & (z_source > 0)
         chosen = np.flatnonzero(usable)
-        if len(chosen) > self.max_pixels:
-            chosen = chosen[(np.arange(self.max_pixels) * (len(chosen) / self.max_pixels)
-                             ).astype(np.int64)]
+        chosen = chosen[evenly(len(chosen), self.max_pixels)]
         frame, row, column = np.unravel_index(chosen, usable.shape)
         source = current.local_points[j[frame], row, column].astype(np.float64)
         target = previous.local_points[i[frame], row, column].astype(np.float64)

@@ -4,6 +4,8 @@ from typing import List
 
 import numpy as np
 
+from ..alignment.sampling import evenly
+
 _N_GROUPS = 64
 _MAX_PIXELS = 16384
 
@@ -25,9 +27,8 @@ class FrameErrors:
 
     def add(self, ratios: np.ndarray) -> None:
         """Take the ratios (P,) of one frame; P may be 0."""
-        if len(ratios) > _MAX_PIXELS:
-            ratios = ratios[(np.arange(_MAX_PIXELS) * (len(ratios) / _MAX_PIXELS)).astype(int)]
-        ordered = np.sort(np.asarray(ratios, np.float64))
+        chosen = ratios[evenly(len(ratios), _MAX_PIXELS)]
+        ordered = np.sort(np.asarray(chosen, np.float64))
         bounds = np.linspace(0, len(ordered), _N_GROUPS + 1).astype(int)
         sums = np.diff(np.concatenate([[0.0], np.cumsum(ordered)])[bounds])
         counts = np.diff(bounds)

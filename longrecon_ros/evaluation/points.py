@@ -12,6 +12,8 @@ from typing import List
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..alignment.sampling import evenly
+
 _POINTS_PER_FRAME = 2000
 _MAX_POINTS = 300_000
 _VOXEL_PER_EXTENT = 0.002
@@ -67,9 +69,7 @@ class CloudSamples:
 def choose_pixels(is_used: np.ndarray, n: int = _POINTS_PER_FRAME) -> np.ndarray:
     """Return at most n flat indices, evenly spread over the true pixels of a mask (H, W)."""
     used = np.flatnonzero(is_used)
-    if len(used) <= n:
-        return used
-    return used[(np.arange(n) * (len(used) / n)).astype(np.int64)]
+    return used[evenly(len(used), n)]
 
 
 def thin(points: np.ndarray, voxel_m: float) -> np.ndarray:
@@ -108,5 +108,5 @@ def score_points(predicted: np.ndarray, true: np.ndarray,
 
 
 def _distances(points: np.ndarray, cloud: np.ndarray) -> np.ndarray:
-    chosen = choose_pixels(np.ones(len(points), bool), _MAX_MEASURED)
+    chosen = evenly(len(points), _MAX_MEASURED)
     return cKDTree(cloud, balanced_tree=False).query(points[chosen])[0]
