@@ -6,6 +6,7 @@ called the same in the next frame.
 
 from typing import Tuple
 
+import cv2
 import numpy as np
 
 
@@ -69,6 +70,15 @@ def overlap_counts(labels_a: np.ndarray, labels_b: np.ndarray, n_a: int,
         used = (a >= 0) & (b >= 0)
         a, b = a[used], b[used]
     return np.bincount(a * n_b + b, minlength=n_a * n_b).reshape(n_a, n_b)
+
+
+def nearest_known(known: np.ndarray) -> np.ndarray:
+    """Return the flat position (h, w) i64 of the nearest known pixel; of known ones their own."""
+    _, number = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    position = np.zeros(int(number.max()) + 1, np.int64)
+    position[number[known]] = np.flatnonzero(known)
+    return position[number]
 
 
 def iou(counts: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Tuple
 import cv2
 import numpy as np
 
-from .segments import means, overlap_counts, relabel
+from .segments import means, nearest_known, overlap_counts, relabel
 
 _KERNEL = np.ones((3, 3), np.uint8)
 _AROUND = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -102,7 +102,7 @@ def continue_layers(log: np.ndarray, carried: np.ndarray, config: SurfaceConfig,
     is_torn = (total > 0) & (counts.max(axis=1) < _MOST_OF_BORDER * total)
     if seen.any() and is_torn[1:].any():
         torn = ~seen & is_torn[patch] & (patch > 0)
-        labels[torn] = carried.ravel()[_nearest(seen)[torn]]
+        labels[torn] = carried.ravel()[nearest_known(seen)[torn]]
     labels[~solid] = -1
     labels = labels.astype(np.int32)
     kept = _drop_small(labels, config)
@@ -244,16 +244,7 @@ def _grow(labels: np.ndarray, log: np.ndarray, field: np.ndarray) -> None:
     unmarked = labels < 0
     if unmarked.any():
         # far from any layer: the nearest one in the image
-        labels[unmarked] = labels.ravel()[_nearest(~unmarked)[unmarked]]
-
-
-def _nearest(known: np.ndarray) -> np.ndarray:
-    """Return the flat position (h, w) i64 of the nearest known pixel; of known ones their own."""
-    _, number = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
-    position = np.zeros(int(number.max()) + 1, np.int64)
-    position[number[known]] = np.flatnonzero(known)
-    return position[number]
+        labels[unmarked] = labels.ravel()[nearest_known(~unmarked)[unmarked]]
 
 
 def _join_weak(labels: np.ndarray, log: np.ndarray, field: np.ndarray,

@@ -12,9 +12,9 @@ frame has shown so far joins the layer of the thing that it is part of, or begin
 from dataclasses import dataclass
 from typing import List
 
-import cv2
 import numpy as np
 
+from ..alignment.segments import nearest_known, overlap_counts
 from ..geometry import se3
 from ._simulated_clusters import cluster
 from ._simulated_parts import beside, cuts, Parts, split
@@ -86,25 +86,15 @@ def _complete(carried: np.ndarray, things: np.ndarray, n_layers: int) -> np.ndar
     """
     n = int(things.max()) + 1
     seen = carried >= 0
-    counts = np.zeros((n, n_layers), np.int64)
-    np.add.at(counts, (things[seen], carried[seen]), 1)
+    counts = overlap_counts(things, carried, n, n_layers)
     most, share = counts.argmax(axis=1), counts.sum(axis=1) / np.bincount(things.ravel())
     is_new = share < _LEAST_SEEN
     most[is_new] = n_layers + np.arange(np.count_nonzero(is_new))
     if not seen.any():
         return most[things].astype(np.int32)
-    beside = _nearest(seen)
+    beside = nearest_known(seen)
     is_same = (things.ravel()[beside] == things) & ~is_new[things]
     return np.where(is_same, carried.ravel()[beside], most[things]).astype(np.int32)
-
-
-def _nearest(is_seen: np.ndarray) -> np.ndarray:
-    """Return the flat position (h, w) i64 of the nearest seen pixel, of seen ones their own."""
-    _, number = cv2.distanceTransformWithLabels(
-        np.uint8(~is_seen), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
-    position = np.zeros(int(number.max()) + 1, np.int64)
-    position[number[is_seen]] = np.flatnonzero(is_seen)
-    return position[number]
 
 
 def _carry(labels_a: np.ndarray, log_depth_a: np.ndarray, depth_b: np.ndarray,

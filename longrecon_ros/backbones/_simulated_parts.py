@@ -6,6 +6,8 @@ from typing import List, Tuple
 import cv2
 import numpy as np
 
+from ..alignment.segments import nearest_known
+
 _MIN_SHARE = 0.001
 """Smaller parts, as a share of the image, are given to their neighbours."""
 _KINK_RADIUS_PX = 3
@@ -36,7 +38,7 @@ def fill(depth: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     is_measured = np.isfinite(depth) & (depth > 0)
     if is_measured.all() or not is_measured.any():
         return np.where(is_measured, depth, 1).astype(np.float32), is_measured
-    filled = _spread(np.where(is_measured, depth, 0).astype(np.float32), is_measured)
+    filled = depth.ravel()[nearest_known(is_measured)].astype(np.float32)
     far_m = float(depth[is_measured].max())
     if far_m > _SKY_FROM_M:
         _, holes = cv2.connectedComponents(np.uint8(~is_measured), connectivity=4)
@@ -76,19 +78,8 @@ def split(log_depth: np.ndarray, step: float) -> Parts:
         seeds, is_large = np.ones_like(seeds), np.array([False, True])
     names = np.where(is_large, np.cumsum(is_large), 0).astype(np.int32)
     labels = _grow(names[seeds], cut_x, cut_y)
-    labels = _spread(labels.astype(np.float32), labels > 0).astype(np.int32) - 1
+    labels = labels.ravel()[nearest_known(labels > 0)] - 1
     return Parts(labels, int(is_large.sum()), *_borders(labels, cut_x, cut_y))
-
-
-def _spread(values: np.ndarray, is_known: np.ndarray) -> np.ndarray:
-    """Return (H, W) f32 in which unknown pixels have the value of the nearest known one."""
-    if is_known.all():
-        return values
-    _, nearest = cv2.distanceTransformWithLabels(
-        np.uint8(~is_known), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
-    table = np.zeros(int(nearest.max()) + 1, np.float32)
-    table[nearest[is_known]] = values[is_known]
-    return table[nearest]
 
 
 def _cuts_along_rows(log_depth: np.ndarray, step: float) -> np.ndarray:
