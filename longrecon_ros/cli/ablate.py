@@ -154,7 +154,7 @@ def _configs(args: argparse.Namespace) -> list[Config]:
 def _source(args: argparse.Namespace) -> FrameSource:
     """Return the frames with their truth; InputError when there is none."""
     if args.input.startswith(_SYNTHETIC):
-        return TrueFrames(_film(args))
+        return _film(args)
     for name in ('frames', 'size'):
         if getattr(args, name) is not None:
             raise InputError(f'--{name} goes with {_SYNTHETIC}SCENE only; --max-frames and '
@@ -173,7 +173,8 @@ def _source(args: argparse.Namespace) -> FrameSource:
 def _film(args: argparse.Namespace) -> FrameSource:
     scene = args.input[len(_SYNTHETIC):]
     production = Production.of(Recipe(scene, args.frames or _N_FRAMES, args.size or _SIZE, _FPS))
-    film = SyntheticSource(production.film, production.n_frames, f'synthetic {scene}')
+    film = SyntheticSource(production.film, production.n_frames, f'synthetic {scene}',
+                           use_truth=True)
     return SelectedFrames(film, args.every, args.max_frames)
 
 
