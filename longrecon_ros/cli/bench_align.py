@@ -6,7 +6,6 @@ import time
 import numpy as np
 
 from ..alignment import LayerwiseConfig, make_aligner
-from ..alignment.base import Aligner, apply
 from ..alignment.intrinsics import SharedIntrinsics
 from ..backbones.simulated import SimulatedBackbone
 from ..chain import Chain
@@ -42,12 +41,15 @@ def _against_felzenszwalb(layerwise: LayerwiseConfig) -> list[tuple[str, ...]]:
                                 'pip install scikit-image') from None
     windows = list(_windows(_SIZE, 4))
     methods = {'Sim(3)': make_aligner('sim3'), 'Sim(3)+layers': make_aligner('sim3', layerwise)}
-    chains = {name: _first(windows[0]) for name in methods}
+    chains = {name: Chain(aligner, 'window', SharedIntrinsics())
+              for name, aligner in methods.items()}
+    for chain in chains.values():
+        chain.add(*windows[0])
     spent_s, baseline_s, n_new = dict.fromkeys(methods, 0.0), [], 0
     for window, prediction in windows[1:]:
-        for name, aligner in methods.items():
+        for name, chain in chains.items():
             start = time.perf_counter()
-            chains[name] = _aligned(aligner, chains[name], window, prediction)
+            chain.add(window, prediction)
             spent_s[name] += time.perf_counter() - start
         for depth in prediction.depth[_N_OVERLAP::5]:
             start = time.perf_counter()
@@ -76,19 +78,6 @@ def _over_time(layerwise: LayerwiseConfig, n_windows: int) -> list[tuple[str, ..
                 rows.append((str(n), f'{ms:.2f}', f'{ms / first_ms:.2f}', f'{resident_mb():.0f}'))
             progress.update(n, 'windows')
     return rows
-
-
-def _first(first: tuple[Window, Prediction]) -> tuple[SharedIntrinsics, Prediction]:
-    intrinsics = SharedIntrinsics()
-    return intrinsics, intrinsics(*first)
-
-
-def _aligned(aligner: Aligner, before: tuple[SharedIntrinsics, Prediction], window: Window,
-             prediction: Prediction) -> tuple[SharedIntrinsics, Prediction]:
-    """Do all that a window costs after the backbone: shared K, alignment, application."""
-    intrinsics, previous = before
-    current = intrinsics(window, prediction)
-    return intrinsics, apply(aligner.align(previous, current), current)
 
 
 def _windows(size: tuple[int, int], n_windows: int) -> Iterator[tuple[Window, Prediction]]:
