@@ -1,7 +1,7 @@
 """The frames of a window on the coarse grid on which their layers are found."""
 
-from dataclasses import dataclass
-from typing import Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Dict, Optional, Tuple
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class LayerGrid:
     stride: int
     views: tuple                            # N times View
     K: Optional[np.ndarray]                 # (3, 3) f64, px of the grid
+    _found: Dict[Tuple[int, int], Correspondence] = field(default_factory=dict)
 
     @classmethod
     def of(cls, prediction: Prediction, config: SurfaceConfig) -> 'LayerGrid':
@@ -39,7 +40,9 @@ class LayerGrid:
 
     def find_again(self, t: int, other: int) -> Correspondence:
         """Return where the pixels of frame t are seen in another frame of the window."""
-        return find_again(self.views[t], self.views[other], self.K)
+        if (t, other) not in self._found:
+            self._found[t, other] = find_again(self.views[t], self.views[other], self.K)
+        return self._found[t, other]
 
     def layers(self, t: int, field: np.ndarray) -> np.ndarray:
         """Return the layers (h, w) int32 of frame t; see `surfaces.find_layers`."""
