@@ -38,6 +38,30 @@ def test_laser_equals_the_official_code():
         'our default is no worse than the original on its own scenes'
 
 
+@pytest.mark.parametrize('model, n, slow', [('pi3', 4, 1), ('vggt', 3, 0)])
+def test_a_net_equals_the_official_one(model, n, slow):
+    done = run(FOLDER, '--model', model)
+    assert done.returncode == 0, done.stdout
+    assert 'FAIL' not in done.stdout and f'{n} cases run, {slow} not run, 0 arrays' in done.stdout
+
+
+@pytest.mark.slow
+def test_the_full_size_net_equals_the_official_one():
+    done = run(FOLDER, '--case', 'pi3_full')
+    assert done.returncode == 0, done.stdout
+    assert '1 cases run, 0 not run, 0 arrays' in done.stdout and 'ok   camera_poses' in done.stdout
+
+
+@pytest.mark.parametrize('model', ['pi3', 'vggt'])
+def test_full_size_nets_have_the_official_tensors(model):
+    torch = pytest.importorskip('torch')
+    from longrecon_ros.nets import pi3, vggt
+    with torch.device('meta'):
+        net = {'pi3': pi3.Pi3Net, 'vggt': vggt.VggtNet}[model]()
+    official = json.loads((FOLDER / 'keys.json').read_text())[model]
+    assert {key: list(value.shape) for key, value in net.state_dict().items()} == official
+
+
 def test_a_wrong_array_is_found(tmp_path):
     for name in ('cases.json', 'keys_cases.json', 'case_laser_functions.npz'):
         shutil.copy(FOLDER / name, tmp_path)
@@ -55,6 +79,6 @@ def test_what_cannot_be_run_is_said(tmp_path):
     done = run(FOLDER, '--case', 'nonsense')
     assert done.returncode == 1 and 'there is no case' in done.stdout
     models = {about['model'] for about in json.loads((FOLDER / 'cases.json').read_text()).values()}
-    assert 'pi3' in models
-    done = run(FOLDER, '--model', 'pi3')
+    assert 'loger' in models
+    done = run(FOLDER, '--model', 'loger')
     assert done.returncode == 1 and 'not built yet' in done.stdout

@@ -2,9 +2,31 @@
 
 import abc
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Iterator, Literal, Optional, Sequence, Tuple
 
+from ..errors import ConfigError
 from ..types import Prediction, Window
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A published checkpoint that a backbone can load; `longrecon weights` fetches it."""
+
+    name: str
+    """What users call it: the backbone's name for the usual one."""
+    repository: str
+    """Hugging Face id, OWNER/NAME."""
+    file: str
+    """Path in that repository."""
+    size_bytes: int
+    """About; the number of parameters times their size."""
+    licence: str
+    """Of the weights."""
+    code_licence: str
+    """Of the authors' code, which is not used here."""
+    is_gated: bool = False
+    """The authors must grant access before it can be downloaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +45,18 @@ class BackboneSpec:
     """Windows repeat the overlap, or hold unseen frames only (a cache must not see one twice)."""
     align: str
     """The aligner that ``align: auto`` stands for."""
+    max_side: Optional[int] = None
+    """The longer side is scaled down to at most so many px; None: `max_pixels` alone counts."""
+    enlarge: bool = False
+    """Smaller images are scaled up to these limits: the net was trained on images of one size."""
+    interpolation: Literal['area', 'bicubic', 'lanczos'] = 'area'
+    """How images are resampled; the latter two as PIL does it, with antialiasing."""
     layerwise: bool = False
     """Its depth layers have scale errors of their own: ``layerwise.use: auto`` aligns layers."""
     needs_truth: bool = False
     """Predictions are made from true depth and poses, ``Frame.truth``; results must say so."""
+    weights: Tuple[WeightsFile, ...] = ()
+    """Checkpoints that were published for it, the usual one first."""
 
 
 class Backbone(abc.ABC):
@@ -35,9 +65,17 @@ class Backbone(abc.ABC):
     The state is opaque to everyone else; the pipeline stores it unread and hands it back.
     """
 
-    spec: ClassVar[BackboneSpec]
+    spec: BackboneSpec
+    """Of the class: what holds by default. Of an object: with the limits of its `Config`."""
     Config: ClassVar[type]
     """Frozen dataclass in the same file, built by `config.build`."""
+    is_untrained: bool = False
+    """The weights of this object are random numbers: results mean nothing and must say so."""
+
+    @classmethod
+    def check_weights(cls, path: Path) -> None:
+        """Raise WeightsError unless a file holds all tensors of this net, and none besides."""
+        raise ConfigError(f'backbone {cls.spec.name} has no weights')
 
     def init(self) -> Any:
         """Return the state before the first window; ``()`` when stateless."""

@@ -19,6 +19,7 @@ class Case:
     about: Mapping
     arrays: Mapping[str, np.ndarray]
     folder: Path
+    keys_folder: Path                       # of keys.json
 
     def tolerance(self, name: str) -> float:
         """Return the largest deviation allowed of an array; 0 when none is stated."""
@@ -38,7 +39,7 @@ class Fixtures:
         about = self.cases[name]
         with np.load(self.folder / about['file']) as file:
             arrays = {key: file[key] for key in file.files}
-        return Case(name, about, arrays, self.folder)
+        return Case(name, about, arrays, self.folder, self._keys_folder)
 
     def keys(self, name: str) -> Dict[str, tuple]:
         """Return {official key: shape} of the network of a case."""
