@@ -47,7 +47,7 @@ TINY = VggtSize(dim=64, heads=2, encoder_depth=1, encoder_heads=2, depth=2, leve
 class VggtOutput(NamedTuple):
     """What the net says of B sequences; the unit of length is its own."""
 
-    encodings: Tensor                       # (4, B, N, 9) f32, see CameraHead; the last one counts
+    encoding: Tensor                        # (B, N, 9) f32, see CameraHead
     depth: Tensor                           # (B, N, H, W, 1) f32, along the optical axis
     depth_confidence: Tensor                # (B, N, H, W) f32, 1 or more
     points: Optional[Tensor] = None         # (B, N, H, W, 3) f32, frame of the first camera
@@ -119,16 +119,16 @@ class VggtNet(nn.Module):
         """Return the result of encoded frames (B, N, h w, C); ``size`` is (H, W) px."""
         h, w = (side // PATCH for side in size)
         *levels, last = self.aggregator(patches, h, w)
-        encodings = self.camera_head(last[:, :, 0])
+        encoding = self.camera_head(last[:, :, 0])[-1]
         dense = [level[:, :, N_SPECIAL:].flatten(0, 1) for level in levels]
         frames = patches.shape[:2]
         depth, depth_confidence = (part.unflatten(0, frames) for part in depth_and_confidence(
             self.depth_head(dense, h, w)))
         if not use_points:
-            return VggtOutput(encodings, depth, depth_confidence)
+            return VggtOutput(encoding, depth, depth_confidence)
         points, points_confidence = (part.unflatten(0, frames) for part in points_and_confidence(
             self.point_head(dense, h, w)))
-        return VggtOutput(encodings, depth, depth_confidence, points, points_confidence)
+        return VggtOutput(encoding, depth, depth_confidence, points, points_confidence)
 
     def forward(self, images: Tensor, use_points: bool = False) -> VggtOutput:
         """Return the result of RGB images (B, N, 3, H, W) in [0, 1]; H, W multiples of 14."""

@@ -68,10 +68,11 @@ def _whole(net: VggtNet, x: torch.Tensor) -> Stages:
     aggregator = net.aggregator
     blocks = {f'{kind}_block{i}': block for kind in ('frame', 'global')
               for i, block in enumerate(getattr(aggregator, f'{kind}_blocks'))}
-    with watched({**blocks, 'dino_patch_tokens': aggregator.patch_embed}) as seen:
+    with watched({**blocks, 'dino_patch_tokens': aggregator.patch_embed,
+                  'pose_enc_iterations': net.camera_head}) as seen:
         out = net(x, use_points=True)
-    T_camera_world, K = cameras(out.encodings[-1], x.shape[-2:])
-    return {**seen, 'pose_enc_iterations': out.encodings, 'pose_enc': out.encodings[-1],
+    T_camera_world, K = cameras(out.encoding, x.shape[-2:])
+    return {**seen, 'pose_enc': out.encoding,
             'depth': out.depth, 'depth_conf': out.depth_confidence,
             'world_points': out.points, 'world_points_conf': out.points_confidence,
             'extrinsic_w2c': T_camera_world, 'intrinsic': K}
