@@ -66,7 +66,7 @@ class Pipeline:
         """Forget everything: the next frame begins a new stream."""
         spec = self._backbone.spec
         # of infer
-        self._prepare = Preprocessor(spec.max_pixels, spec.patch)
+        self._prepare = Preprocessor.of(spec)
         self._windower = Windower(self._window_config.size, self._window_config.overlap, spec.feed)
         self._state = self._backbone.init()
         self._last_frame: Optional[Frame] = None
@@ -79,6 +79,11 @@ class Pipeline:
         self._chain = Chain(self._aligner, spec.gauge, intrinsics)
         self._poses = PoseLog()
         self._voxels: Optional[VoxelMap] = None
+
+    @property
+    def is_untrained(self) -> bool:
+        """True when predictions come from a net with random weights: results must say so."""
+        return self._backbone.is_untrained
 
     @property
     def links(self) -> LinkStatistics:

@@ -1,30 +1,105 @@
 """Frames as they come -> frames as the backbone takes them: rectified, and of the right size."""
 
 import dataclasses
+from dataclasses import dataclass
 from functools import lru_cache
 import math
-from typing import Optional, Tuple
+from typing import get_args, Literal, Optional, Tuple
 
 import cv2
 import numpy as np
 
 from .errors import InputError
 from .geometry.camera import resize_K
+from .resampling import resample
 from .types import Frame
 
+Interpolation = Literal['area', 'bicubic', 'lanczos']
+
 _N_COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The image sizes that a backbone takes, and how images get there.
+
+    Raises ValueError for limits below one patch or an unknown interpolation.
+    """
+
+    patch: int = 1
+    """Sides are multiples of this, px."""
+    max_pixels: Optional[int] = None
+    max_side: Optional[int] = None
+    """Of the longer side, px. Of two limits the tighter one counts."""
+    enlarge: bool = False
+    """Images that are smaller than the limits are scaled up to them."""
+    interpolation: Interpolation = 'area'
+    """'area' is OpenCV's; the others are Pillow's, with antialiasing: see `resampling`."""
+
+    def __post_init__(self):
+        patch, max_pixels, max_side = self.patch, self.max_pixels, self.max_side
+        if patch < 1 or (max_pixels is not None and max_pixels < patch**2):
+            raise ValueError(f'max_pixels, patch: expected at least one patch of pixels, got '
+                             f'{max_pixels} and {patch}')
+        if max_side is not None and max_side < patch:
+            raise ValueError(f'max_side: expected at least one patch of {patch} px, got '
+                             f'{max_side}')
+        if self.interpolation not in get_args(Interpolation):
+            raise ValueError(f'interpolation: expected one of '
+                             f'{", ".join(get_args(Interpolation))}, got {self.interpolation!r}')
+
+    def size_for(self, size: Tuple[int, int]) -> Tuple[int, int]:
+        """Return the (width, height) for an image of ``size``.
+
+        Sides are rounded to whole patches, so the aspect may change by about a patch. Without
+        `enlarge`, an image within the limits never grows, but for a side below one patch; a larger
+        one shrinks, but for what rounding may add to one side.
+
+        With `enlarge` these are the sizes of the official loaders: of pi3's for `max_pixels` and
+        of VGGT's for `max_side`. The latter crops portraits to a square, though, where here the
+        longer side is scaled to the limit: every pixel of the image gets a prediction.
+        """
+        w, h = size
+        scale = self._scale(w, h)
+        round_side = math.floor if scale == 1.0 and not self.enlarge else round
+        columns, rows = (max(1, round_side(side * scale / self.patch)) for side in size)
+        while self.max_pixels is not None and columns * rows * self.patch**2 > self.max_pixels:
+            # shorten the side whose rounding stretched it most; pi3's form differs in ties only
+            is_wide = (columns / rows > (w * scale) / (h * scale) if self.enlarge
+                       else columns / w >= rows / h)
+            if rows == 1 or (columns > 1 and is_wide):
+                columns -= 1
+            else:
+                rows -= 1
+        return columns * self.patch, rows * self.patch
+
+    def _scale(self, w: int, h: int) -> float:
+        scales = [] if self.enlarge else [1.0]
+        if self.max_pixels is not None:
+            scales.append(math.sqrt(self.max_pixels / (w * h)))
+        if self.max_side is not None:
+            scales.append((self.max_side - self.max_side % self.patch) / max(w, h))
+        return min(scales, default=1.0)
 
 
 class Preprocessor:
     """Prepares the frames of one stream: all must have one size.
 
-    ``max_pixels`` and ``patch`` are those of the backbone's spec. Calling it raises InputError
-    for a frame of another size than the first, or with a distortion it cannot remove.
+    The parameters are those of `Resolution`. Calling it raises InputError for a frame of another
+    size than the first, or with a distortion it cannot remove.
     """
 
-    def __init__(self, max_pixels: Optional[int] = None, patch: int = 1):
-        self._max_pixels, self._patch = max_pixels, patch
+    def __init__(self, max_pixels: Optional[int] = None, patch: int = 1, *,
+                 max_side: Optional[int] = None, enlarge: bool = False,
+                 interpolation: Interpolation = 'area'):
+        self._resolution = Resolution(patch, max_pixels, max_side, enlarge, interpolation)
         self._size: Optional[Tuple[int, int]] = None
+
+    @classmethod
+    def of(cls, spec) -> 'Preprocessor':
+        """Return one that feeds a backbone with this `BackboneSpec`."""
+        return cls(spec.max_pixels, spec.patch, max_side=spec.max_side, enlarge=spec.enlarge,
+                   interpolation=spec.interpolation)
 
     def __call__(self, frame: Frame) -> Frame:
         if self._size is None:
@@ -33,7 +108,7 @@ class Preprocessor:
             raise InputError(
                 f'frame {frame.index}: the image is {_text(frame.size)} px, but the stream began '
                 f'with {_text(self._size)} px; give images of one size, or start a new run')
-        ready = limit_pixels(rectify(frame), self._max_pixels, self._patch)
+        ready = fit_frame(rectify(frame), self._resolution)
         return ready if frame.truth is None else _with_truth(ready, frame)
 
 
@@ -74,36 +149,44 @@ def fit_depth(depth: np.ndarray, frame: Frame, size: Tuple[int, int]) -> np.ndar
     return cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def limit_pixels(frame: Frame, max_pixels: Optional[int], patch: int = 1) -> Frame:
-    """Return the frame scaled down to at most ``max_pixels``, K rescaled with it.
+def fit_frame(frame: Frame, resolution: Resolution) -> Frame:
+    """Return the frame with its image at the size for it, K rescaled with it.
 
-    Sides become multiples of ``patch`` px, so the aspect may change by a fraction of a patch.
-    Nothing is scaled up, but for a side below one patch.
+    A frame of that size is returned as it is; a truth is left alone: see `fit_depth`.
     """
-    if patch < 1 or (max_pixels is not None and max_pixels < patch**2):
-        raise ValueError(f'max_pixels, patch: expected at least one patch of pixels, got '
-                         f'{max_pixels} and {patch}')
-    size = _limited_size(frame.size, max_pixels, patch)
+    size = resolution.size_for(frame.size)
     if size == frame.size:
         return frame
-    image = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
+    if resolution.interpolation == 'area':
+        image = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
+    else:
+        image = resample(frame.image, size, resolution.interpolation)
     K = None if frame.K is None else resize_K(frame.K, frame.size, size)
     return dataclasses.replace(frame, image=image, K=K)
 
 
-def _limited_size(size: Tuple[int, int], max_pixels: Optional[int],
-                  patch: int) -> Tuple[int, int]:
-    w, h = size
-    scale = 1.0 if max_pixels is None else min(1.0, math.sqrt(max_pixels / (w * h)))
-    round_side = math.floor if scale == 1.0 else round
-    columns, rows = (max(1, round_side(side * scale / patch)) for side in size)
-    while max_pixels is not None and columns * rows * patch**2 > max_pixels:
-        # shorten the side whose rounding stretched it most
-        if rows == 1 or (columns > 1 and columns / w >= rows / h):
-            columns -= 1
-        else:
-            rows -= 1
-    return columns * patch, rows * patch
+def restore_map(values: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    """Return a map (H, W[, C]) float of the network's pixels at the (width, height) of the image.
+
+    The way back from `fit_frame`, for depth, confidence and points: bilinear, outer corners on
+    outer corners. 0 (in all channels) and what is not finite count as undefined: next to such a
+    pixel the nearest value is taken, so that nothing is mixed with it.
+    """
+    values = np.asarray(values)
+    if values.ndim not in (2, 3) or values.dtype not in (np.float32, np.float64):
+        raise ValueError(f'values: expected (H, W) or (H, W, C) of float32 or float64, got '
+                         f'{values.shape} {values.dtype}')
+    if values.shape[1::-1] == tuple(size):
+        return values
+    channels = values.reshape(*values.shape[:2], -1)
+    is_undefined = ~np.isfinite(channels).all(axis=2) | ~channels.any(axis=2)
+    filled = np.where(is_undefined[..., None], 0, channels)
+    smooth, nearest = (cv2.resize(array, size, interpolation=way).reshape(*size[::-1], -1)
+                       for array, way in ((filled, cv2.INTER_LINEAR),
+                                          (channels, cv2.INTER_NEAREST_EXACT)))
+    touched = cv2.resize(is_undefined.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    restored = np.where(touched[..., None] > 0, nearest, smooth)
+    return restored.reshape(*size[::-1], *values.shape[2:])
 
 
 def _check_distortion(frame: Frame) -> None:

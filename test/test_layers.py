@@ -1,6 +1,6 @@
 """The package's dependency rules, read from the source: who may import whom, and house rules.
 
-    0  types  errors  geometry/                        numpy
+    0  types  errors  geometry/  resampling            numpy
     1  config  preprocess  windowing  alignment/  mapping/  loop/  sfm/
                                                        + scipy, cv2, yaml; layer 0 and themselves
     -  nets/                                           torch; nothing of ours but themselves
@@ -26,13 +26,14 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'longrecon_ros'
 FILES = sorted(PACKAGE.rglob('*.py'))
 MAX_LINES = 400
 
-LAYERS = {'__init__': 0, 'types': 0, 'errors': 0, 'geometry': 0,
+LAYERS = {'__init__': 0, 'types': 0, 'errors': 0, 'geometry': 0, 'resampling': 0,
           'config': 1, 'preprocess': 1, 'windowing': 1, 'alignment': 1, 'mapping': 1, 'loop': 1,
           'sfm': 1, 'nets': 1, 'backbones': 2, 'chain': 3, 'pipeline': 3,
           'overlap': 3, 'io': 4, 'evaluation': 4, 'synthetic': 4, 'report': 4, 'results': 4,
           'export': 4, 'cli': 5, 'ros': 5}
 CORE = {'numpy', 'scipy', 'cv2', 'yaml'}
-EXTRAS = {'alignment': {'skimage'}}     # inside functions, for what is compared with the original
+# inside functions: what is compared with the original, and what executes graphs
+EXTRAS = {'alignment': {'skimage'}, 'backbones': {'safetensors'}, 'nets': {'onnxruntime'}}
 ROS = {'rclpy', 'rosbag2_py', 'rosidl_runtime_py', 'cv_bridge', 'sensor_msgs_py', 'tf2_ros',
        'tf2_py', 'tf_transformations', 'ament_index_python', 'launch', 'launch_ros',
        'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'nav_msgs', 'rcl_interfaces',

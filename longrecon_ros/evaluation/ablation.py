@@ -51,8 +51,11 @@ class Ablation:
                 f'{spec.name}: its windows share no frames, so there is nothing to align; '
                 + ('choose another backbone' if spec.feed == 'new'
                    else 'set window.overlap above 0'))
+        if backbone.is_untrained:
+            raise ConfigError(f'{spec.name}.weights: predictions of an untrained net mean '
+                              'nothing, however they are aligned; give it weights')
         self._backbone, self._state = backbone, backbone.init()
-        self._prepare = Preprocessor(spec.max_pixels, spec.patch)
+        self._prepare = Preprocessor.of(spec)
         self._windower = Windower(window.size, window.overlap, spec.feed)
         self._runs = [VariantRun(variant, spec.gauge) for variant in variants]
         self._true_cloud = CloudSamples()
