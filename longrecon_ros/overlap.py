@@ -101,6 +101,11 @@ class Overlapped:
         self._stop()
         self._finished = self._collect()
 
+    @property
+    def is_untrained(self) -> bool:
+        """That of the pipeline."""
+        return self._pipeline.is_untrained
+
     def trajectory(self) -> Trajectory:
         """Return that of the pipeline, with all windows handed over."""
         wait(self._pending)

@@ -10,6 +10,9 @@ import pytest
 settings.register_profile('longrecon', deadline=None, derandomize=True, max_examples=60)
 settings.load_profile('longrecon')
 
+# beside other work, threads of torch that spin while they wait make it many times slower
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -1,6 +1,6 @@
 """What every backbone promises to the pipeline. A new file under backbones/ is tested for free.
 
-A backbone whose default configuration is too heavy for a test gets an entry in `TINY`.
+A backbone whose default configuration is too heavy for a test says so itself, in ``tiny``.
 """
 
 import copy
@@ -20,7 +20,6 @@ from longrecon_ros.preprocess import Preprocessor
 from longrecon_ros.types import FrameState, Prediction
 from longrecon_ros.windowing import Windower
 
-TINY = {'sfm': {'n_tracks': 200, 'n_points': 100, 'depth_width_px': 160}}
 N, SIZE, OVERLAP = 19, 8, 3         # the last window is short
 NAMES = backbones.available()
 
@@ -30,7 +29,7 @@ def make(name):
     if name == 'fake':
         return FakeBackbone()
     chosen = backbones.load(name)
-    return chosen(config.build(chosen.Config, TINY.get(name, {})))
+    return chosen(config.build(chosen.Config, chosen.tiny))
 
 
 def windows_of(backbone, pictures, n=N):
@@ -111,7 +110,7 @@ def test_config_is_frozen_and_agrees_with_the_file(name):
 def test_the_pipeline_takes_it(name):
     loaded = config.load(overrides={'backbone': name})
     pipeline = Pipeline.from_config(dataclasses.replace(
-        loaded, backbone_options={**loaded.backbone_options, **TINY.get(name, {})}))
+        loaded, backbone_options={**loaded.backbone_options, **backbones.load(name).tiny}))
     frames = stream(film('street', N), backbones.load(name).spec.needs_truth)
     updates = [u for u in [*map(pipeline.push, frames), pipeline.flush()] if u is not None]
     assert [i for u in updates for i in u.frame_ids] == list(range(N))

@@ -33,7 +33,7 @@ CONSTRAINTS = ROOT / 'constraints.txt'
 TF2_BUILD = ROOT / 'tools' / 'build_tf2_msgs.py'
 INPUTS = [ROOT / 'setup.cfg', ROOT / 'setup.py', CONSTRAINTS, TF2_BUILD, Path(__file__).resolve()]
 
-ALL_EXTRAS = ['bags', 'ui', 'test', 'colcon', 'torch', 'original']
+ALL_EXTRAS = ['bags', 'ui', 'test', 'colcon', 'torch', 'weights', 'export', 'original']
 LEVELS = {'demo': ['bags', 'ui'], 'test': ALL_EXTRAS, 'dev': ALL_EXTRAS}
 OLDEST = (3, 10)
 # where project and module differ

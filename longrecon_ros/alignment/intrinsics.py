@@ -38,6 +38,8 @@ class SharedIntrinsics:
 def with_shared_K(prediction: Prediction, K: np.ndarray) -> Prediction:
     """Return the prediction with its depth unprojected by K (3, 3), px at the size of its maps."""
     n = len(prediction.frame_ids)
+    if prediction.K is not None and (prediction.K == K.astype(np.float32)).all():
+        return prediction
     return dataclasses.replace(prediction, local_points=pointmap_from_depth(prediction.depth, K),
                                K=np.broadcast_to(K, (n, 3, 3)))
 

@@ -3,7 +3,8 @@
 import abc
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Iterator, Literal, Optional, Sequence, Tuple
+from types import MappingProxyType
+from typing import Any, ClassVar, Iterator, Literal, Mapping, Optional, Sequence, Tuple
 
 from ..errors import ConfigError
 from ..types import Prediction, Window
@@ -72,6 +73,9 @@ class Backbone(abc.ABC):
     is_untrained: bool = False
     """The weights of this object are random numbers: results mean nothing and must say so."""
 
+    tiny: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Options that make it as light as it can be, for tests; the results may mean nothing."""
+
     @classmethod
     def check_weights(cls, path: Path) -> None:
         """Raise WeightsError unless a file holds all tensors of this net, and none besides."""
@@ -95,3 +99,11 @@ class LockstepBackbone(Backbone):
     @abc.abstractmethod
     def predict_all(self, windows: Sequence[Window]) -> Iterator[Prediction]:
         """Yield one prediction a window, in order."""
+
+
+class ExportableBackbone(Backbone):
+    """A backbone whose network can be written as graphs for other runtimes (`export`)."""
+
+    @abc.abstractmethod
+    def export_net(self) -> Tuple[Any, str]:
+        """Return the torch module, in float32 on the CPU, and which weights it has, in words."""

@@ -11,6 +11,7 @@ before, and are linked by landmarks.
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import List, Tuple
 
 import cv2
@@ -68,6 +69,7 @@ class SfmBackbone(Backbone):
     spec = BackboneSpec(name='sfm', patch=1, max_pixels=None, gauge='window', scale='relative',
                         feed='all', align='depth_ratio')
     Config = SfmConfig
+    tiny = MappingProxyType({'n_tracks': 200, 'n_points': 100, 'depth_width_px': 160})
 
     def __init__(self, config: SfmConfig = SfmConfig()):
         self._config = config

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..evaluation import evaluate, Evaluation, Statistics
 from ..io.trajectory_file import is_kitti, read_trajectory
-from ..report.findings import SIMULATED
+from ..report.findings import CAVEATS
 from ..report.summary import evaluation_as_dict
 from ..types import Trajectory
 from .tables import print_table
@@ -39,23 +39,24 @@ def main(args: argparse.Namespace) -> int:
     """Print the errors; return the exit code."""
     est, gt = _read_pair(_file_of(args.est, 'trajectory.txt'), _file_of(args.gt, 'gt_tum.txt'))
     evaluation = evaluate(est, gt, args.align, args.max_dt)
-    is_simulated = _is_simulated(args.est)
+    caveats = _caveats(args.est)
     if args.json:
-        print(json.dumps({'simulated': is_simulated, **evaluation_as_dict(evaluation)}, indent=2))
+        print(json.dumps({**caveats, **evaluation_as_dict(evaluation)}, indent=2))
     else:
-        if is_simulated:
-            print(f'{SIMULATED}\n')
+        for key in filter(caveats.get, caveats):
+            print(f'{CAVEATS[key]}\n')
         _print(evaluation)
     return 0
 
 
-def _is_simulated(est: Path) -> bool:
-    """Tell whether a run folder says that its predictions were made from the truth."""
+def _caveats(est: Path) -> dict[str, bool]:
+    """Return what a run folder says of its predictions: made from the truth, by a random net."""
     file = est / 'result.json'
     try:
-        return file.is_file() and bool(json.loads(file.read_text())['simulated'])
-    except (ValueError, KeyError, TypeError):
-        return False        # of an older version, or not ours
+        summary = json.loads(file.read_text()) if file.is_file() else {}
+        return {key: bool(summary.get(key)) for key in CAVEATS}
+    except (ValueError, AttributeError):
+        return dict.fromkeys(CAVEATS, False)        # not ours
 
 
 def _file_of(path: Path, name: str) -> Path:

@@ -19,6 +19,7 @@ VERBS = MappingProxyType({
     'ablate': ('.ablate', 'compare ways to align windows: ATE, depth, points, time'),
     'evaluate': ('.evaluate', 'compare a trajectory with the truth: ATE, RPE, drift'),
     'info': ('.info', 'say what an input holds, or what is installed'),
+    'weights': ('.weights', 'list, fetch and check the checkpoints of networks'),
     'synth': ('.synth', 'film a synthetic world: images with exact truth'),
     'demo': ('.demo', 'a synthetic drive through the live ROS node, start to report'),
     'bench': ('.bench', 'measure speed and accuracy on this machine'),

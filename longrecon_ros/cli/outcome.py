@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from ..report.findings import labels
 from .tables import print_facts
 
 
@@ -19,8 +20,8 @@ def print_outcome(summary: dict[str, Any], out: Path, has_report: bool = True) -
               f'{summary["n_windows"]} windows unlinked'),
              ('map', f'{summary["map_points"]} points, coverage {_share(summary["coverage"])}'),
              *_against_truth(summary)]
-    if summary['simulated']:
-        facts.insert(0, ('backbone', f'{summary["backbone"]} (SIMULATED)'))
+    for label in labels(summary):
+        facts.insert(0, ('backbone', f'{summary["backbone"]} ({label})'))
     facts += [('note', warning) for warning in summary['warnings']]
     facts.append(('results', str(out / 'report.html' if has_report else out)))
     print_facts(facts)

@@ -104,6 +104,7 @@ def main(args: argparse.Namespace) -> int:
         trajectory=pipeline.trajectory(), states=pipeline.states(), cloud=pipeline.cloud(),
         statistics=outcome.recorder.statistics(), elapsed_s=outcome.elapsed_s,
         is_metric=spec.scale == 'metric', is_simulated=spec.needs_truth,
+        is_untrained=pipeline.is_untrained,
         groundtruth=groundtruth, warnings=tuple(warnings)),
         use_report=not args.no_report, force=args.force)
     print_outcome(summary, args.out, not args.no_report)

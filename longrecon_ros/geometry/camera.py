@@ -43,8 +43,10 @@ def pointmap_from_depth(depth: np.ndarray, K: np.ndarray) -> np.ndarray:
     depth, K = np.asarray(depth), _intrinsics(K)
     if depth.ndim < 2:
         raise ValueError(f'depth: expected shape (..., H, W), got {depth.shape}')
-    grid = pixel_grid((depth.shape[-1], depth.shape[-2]))
-    return unproject(grid, depth, K[..., None, None, :, :]).astype(np.float32)
+    h, w = depth.shape[-2:]
+    # one set of rays serves all maps of a camera, and rays need no more digits than points
+    rays = unproject(pixel_grid((w, h)), np.ones((h, w)), K[..., None, None, :, :])
+    return rays.astype(np.float32) * depth[..., None].astype(np.float32, copy=False)
 
 
 def depth_from_pointmap(points: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from .uv import uv_map
 
-_CHANNELS = (256, 128, 64)
 _GROUP = 32
 _BRANCH_CHANNELS = 32
 
@@ -33,9 +32,9 @@ def _conv(n_in: int, out: int) -> nn.Conv2d:
 class ConvHead(nn.Module):
     """Three doublings of the patch grid, then one branch for each entry of ``outs``; float32."""
 
-    def __init__(self, dim: int, outs: Sequence[int]):
+    def __init__(self, dim: int, channels: Sequence[int], outs: Sequence[int]):
         super().__init__()
-        widths = (dim, *_CHANNELS)
+        widths = (dim, *channels)
         self.upsample_blocks = nn.ModuleList(nn.Sequential(
             nn.Sequential(nn.ConvTranspose2d(n_in + 2, out, 2, 2), _conv(out, out)),
             _Residual(out), _Residual(out)) for n_in, out in zip(widths, widths[1:]))

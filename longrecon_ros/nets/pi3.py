@@ -30,13 +30,14 @@ class Pi3Size:
     decoder_depth: int = 36                 # frame and global blocks in turn
     head_depth: int = 5
     camera_dim: int = 512
-    metric_dim: int = 512                   # pi3x only
-    metric_heads: int = 8                   # pi3x only
+    conv_channels: Tuple[int, int, int] = (256, 128, 64)        # pi3x only, as what follows
+    metric_dim: int = 512
+    metric_heads: int = 8
 
 
 LARGE = Pi3Size()
 TINY = Pi3Size(dim=64, heads=2, encoder_depth=1, decoder_depth=4, head_depth=1, camera_dim=32,
-               metric_dim=64, metric_heads=2)
+               conv_channels=(32, 32, 32), metric_dim=64, metric_heads=2)
 """For trying the machinery; there are no weights of this size."""
 
 

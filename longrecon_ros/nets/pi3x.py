@@ -47,7 +47,8 @@ class Pi3XNet(Pi3Trunk):
 
     def __init__(self, size: Pi3Size = LARGE):
         super().__init__(size)
-        self.point_head, self.conf_head = ConvHead(size.dim, (2, 1)), ConvHead(size.dim, (1,))
+        self.point_head, self.conf_head = (ConvHead(size.dim, size.conv_channels, outs)
+                                           for outs in ((2, 1), (1,)))
         self.metric_token = nn.Parameter(torch.zeros(1, 1, 2 * size.dim))
         self.metric_decoder = MetricDecoder(2 * size.dim, size.metric_dim, size.head_depth,
                                             size.metric_heads)

@@ -1,5 +1,8 @@
 """What a reader of the results must know, in plain sentences."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from ..evaluation import Evaluation
@@ -8,6 +11,10 @@ from .record import RunRecord
 
 SIMULATED = ('SIMULATED: predictions are made from ground truth with artificial faults; this is '
              'no result of a network.')
+UNTRAINED = ('UNTRAINED: the weights of the network are random numbers; the results mean nothing, '
+             'and only show that everything runs.')
+CAVEATS = {'simulated': SIMULATED, 'untrained': UNTRAINED}
+"""Key in ``result.json`` to what it means when it is true."""
 
 
 def findings(record: RunRecord, evaluation: Evaluation | None, problem: str | None) -> list[str]:
@@ -15,9 +22,15 @@ def findings(record: RunRecord, evaluation: Evaluation | None, problem: str | No
 
     ``problem`` says why there is no evaluation although there is ground truth.
     """
-    return [*([SIMULATED] if record.is_simulated else []), *_about_tracking(record),
+    return [*([SIMULATED] if record.is_simulated else []),
+            *([UNTRAINED] if record.is_untrained else []), *_about_tracking(record),
             *_about_scale(record, evaluation), *_about_truth(record, evaluation, problem),
             *record.warnings]
+
+
+def labels(summary: Mapping[str, Any]) -> list[str]:
+    """Return what must stand beside the figures of ``result.json`` wherever they are shown."""
+    return [key.upper() for key in CAVEATS if summary.get(key)]
 
 
 def _about_tracking(record: RunRecord) -> list[str]:

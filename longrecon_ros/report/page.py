@@ -6,6 +6,7 @@ from typing import Any
 
 from ..evaluation import Evaluation
 from . import map_section, sample_section, table_section, trajectory_section
+from .findings import labels
 from .record import RunRecord
 
 
@@ -33,7 +34,7 @@ def render_page(record: RunRecord, evaluation: Evaluation | None,
 
 def _headline(summary: dict[str, Any]) -> str:
     length = f'{summary["path_length_m"]:.4g} {unit_name(summary)}'
-    kind = 'SIMULATED: ' if summary['simulated'] else ''
+    kind = ''.join(f'{label}: ' for label in labels(summary))
     return f'{kind}{summary["poses"]} poses over {length}'
 
 

@@ -63,5 +63,6 @@ class RunRecord:
     elapsed_s: float                        # reading and reconstructing
     is_metric: bool = False                 # the backbone knows metres
     is_simulated: bool = False              # the backbone made its predictions from the truth
+    is_untrained: bool = False              # the backbone's weights are random numbers
     groundtruth: Trajectory | None = None
     warnings: tuple[str, ...] = ()          # plain sentences

@@ -7,7 +7,7 @@ import platform
 from .. import __version__
 
 REQUIRED = ('numpy', 'scipy', 'opencv', 'PyYAML')
-OPTIONAL = ('rosbags', 'rich', 'torch', 'rclpy')
+OPTIONAL = ('rosbags', 'rich', 'torch', 'safetensors', 'huggingface_hub', 'rclpy')
 
 _DISTRIBUTIONS = {
     'opencv': ('opencv-python-headless', 'opencv-python', 'opencv-contrib-python',

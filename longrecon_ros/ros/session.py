@@ -111,7 +111,7 @@ class Session:
             n_frames=self._n_frames, trajectory=trajectory, states=self._stream.states(),
             cloud=cloud, statistics=self._recorder.statistics(),
             elapsed_s=self._stream.busy.total_s,
-            is_metric=self._spec.scale == 'metric',
+            is_metric=self._spec.scale == 'metric', is_untrained=self._stream.is_untrained,
             groundtruth=read_tum(truth) if truth else None), force=True)
         return f'{len(trajectory)} poses and {len(cloud)} points in {folder}'
 
