@@ -10,6 +10,9 @@ from typing import Any, Callable, Literal, Tuple
 from ..errors import MissingDependency
 from .base import BackboneSpec
 
+PATCH = 14
+"""Sides of images are multiples of this in all these nets, px."""
+
 RANDOM = 'random'
 """In place of weights: an untrained net."""
 
@@ -34,23 +37,16 @@ class NetworkConfig:
     graphs: str = ''
 
     def __post_init__(self):
-        for name in ('max_pixels', 'max_side_px'):
-            if getattr(self, name) < 0:
-                raise ValueError(f'{name}: expected 0 (no limit) or more, '
+        for name, least in (('max_pixels', PATCH**2), ('max_side_px', PATCH)):
+            if getattr(self, name) and getattr(self, name) < least:
+                raise ValueError(f'{name}: expected 0 (no limit) or at least a patch, {least}, '
                                  f'got {getattr(self, name)}')
         if self.size == 'tiny' and not self.weights:
             raise ValueError('size: no weights are published for tiny; set weights to random or '
                              'to a file of yours, or size to large')
 
     def limits(self, spec: BackboneSpec) -> BackboneSpec:
-        """Return the spec of a backbone with the limits of its images that were asked for.
-
-        Raises ValueError when they leave less than a patch.
-        """
-        for name, most in (('max_pixels', self.max_pixels), ('max_side_px', self.max_side_px**2)):
-            if 0 < most < spec.patch**2:
-                raise ValueError(f'{name}: expected at least one patch of {spec.patch}x'
-                                 f'{spec.patch} px, got {getattr(self, name)}')
+        """Return the spec of a backbone with the limits of its images that were asked for."""
         if not self.max_pixels and not self.max_side_px:
             # without a size to grow to, images stay as they are
             spec = replace(spec, enlarge=False)

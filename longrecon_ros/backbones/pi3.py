@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Tuple
 
 from ..types import Prediction, Window
-from ._network_config import Definition, feedforward, NetworkConfig, TINY
+from ._network_config import Definition, feedforward, NetworkConfig, PATCH, TINY
 from .base import BackboneSpec, ExportableBackbone, WeightsFile
 
 
@@ -26,7 +26,7 @@ class Pi3Backbone(ExportableBackbone):
     """Window reconstruction by pi3; see the module's docstring."""
 
     spec = BackboneSpec(
-        name='pi3', patch=14, max_pixels=255_000, gauge='window', scale='relative', feed='all',
+        name='pi3', patch=PATCH, max_pixels=255_000, gauge='window', scale='relative', feed='all',
         align='sim3', enlarge=True, interpolation='lanczos', layerwise=True,
         weights=(WeightsFile('pi3', 'yyfz233/Pi3', 'model.safetensors', 3_834_900_000,
                              'CC BY-NC 4.0 (non-commercial)', 'BSD-3-Clause'),))

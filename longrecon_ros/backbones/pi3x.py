@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Tuple
 
 from ..types import Prediction, Window
-from ._network_config import Definition, feedforward, NetworkConfig, TINY
+from ._network_config import Definition, feedforward, NetworkConfig, PATCH, TINY
 from .base import BackboneSpec, ExportableBackbone, WeightsFile
 
 
@@ -26,7 +26,7 @@ class Pi3XBackbone(ExportableBackbone):
     """Window reconstruction by pi3x; see the module's docstring."""
 
     spec = BackboneSpec(
-        name='pi3x', patch=14, max_pixels=255_000, gauge='window', scale='metric', feed='all',
+        name='pi3x', patch=PATCH, max_pixels=255_000, gauge='window', scale='metric', feed='all',
         align='sim3', enlarge=True, interpolation='lanczos', layerwise=True,
         weights=(WeightsFile('pi3x', 'yyfz233/Pi3X', 'model.safetensors', 5_440_300_000,
                              'CC BY-NC 4.0 (non-commercial)', 'BSD-3-Clause'),))

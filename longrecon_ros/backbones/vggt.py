@@ -18,7 +18,7 @@ import numpy as np
 from ..geometry import se3
 from ..geometry.camera import pointmap_from_depth
 from ..types import Prediction, Window
-from ._network_config import Definition, feedforward, NetworkConfig, TINY
+from ._network_config import Definition, feedforward, NetworkConfig, PATCH, TINY
 from .base import BackboneSpec, ExportableBackbone, WeightsFile
 
 _MIN_FOV, _MAX_FOV = math.radians(2), math.radians(175)
@@ -36,7 +36,7 @@ class VggtBackbone(ExportableBackbone):
     """Window reconstruction by VGGT; see the module's docstring."""
 
     spec = BackboneSpec(
-        name='vggt', patch=14, max_pixels=None, max_side=518, gauge='window', scale='relative',
+        name='vggt', patch=PATCH, max_pixels=None, max_side=518, gauge='window', scale='relative',
         feed='all', align='sim3', enlarge=True, interpolation='bicubic', layerwise=True,
         weights=(WeightsFile('vggt', 'facebook/VGGT-1B', 'model.safetensors', 5_026_900_000,
                              'CC BY-NC 4.0 (non-commercial)', 'VGGT licence (Meta)'),
