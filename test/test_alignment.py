@@ -49,6 +49,30 @@ def test_se3_keeps_a_metric_scale(name, seed):
     assert found.scale == 1.0 and max(error(found, truth)) < 1e-4
 
 
+def test_the_first_shared_camera_can_be_made_to_coincide():
+    previous, current, truth = link(FakeBackbone(seed=3, scale='metric'))
+    found = make_aligner('se3_first').align(previous, current).T_odom_window
+    assert found.scale == 1.0 and max(error(found, truth)) < 1e-6
+    turned = np.array(current.T_window_camera)
+    turned[1:] = turned[1:] @ se3.exp(np.array([0.1, 0, 0, 0, 0.2, 0]))
+    worse = dataclasses.replace(current, T_window_camera=turned)
+    again = make_aligner('se3_first').align(previous, worse).T_odom_window
+    np.testing.assert_allclose(again.t, found.t, atol=1e-12)    # only the first one counts
+
+
+@pytest.mark.parametrize('how', ['median', 'trimmed_mean'])
+@pytest.mark.parametrize('frames', ['one', 'all'])
+def test_the_ratio_of_depths_gives_the_scale_of_one_camera(how, frames):
+    previous, current, truth = link(FakeBackbone(seed=4))
+    aligner = make_aligner('se3_first', scale_by=how, scale_frames=frames)
+    assert max(error(aligner.align(previous, current).T_odom_window, truth)) < 1e-4
+    half = make_aligner('se3_first', scale_by='half_median').align(previous, current)
+    assert half.T_odom_window.scale == pytest.approx((1 + truth.scale) / 2, rel=1e-4)
+    nothing = dataclasses.replace(current, local_points=np.full_like(current.local_points, np.nan))
+    with pytest.raises(AlignmentError, match='no depth in common'):
+        aligner.align(previous, nothing)
+
+
 @pytest.mark.parametrize('name, tolerance', [('sim3', 0.01), ('sim3_points', 0.03),
                                              ('depth_ratio', 0.01)])
 def test_depth_noise(name, tolerance):
@@ -211,7 +235,7 @@ def test_centre_scale():
 
 
 def test_unknown_names_are_refused():
-    assert set(available()) == {'identity', 'camera', 'sim3', 'se3', 'sim3_points', 'se3_points',
-                                'depth_ratio'}
+    assert set(available()) == {'identity', 'camera', 'se3_first', 'sim3', 'se3', 'sim3_points',
+                                'se3_points', 'depth_ratio'}
     with pytest.raises(ConfigError, match="align: there is no 'sim4'; choose auto or one of"):
         make_aligner('sim4')

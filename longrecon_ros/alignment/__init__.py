@@ -14,6 +14,7 @@ from .similarity import AnchorAligner
 _ALIGNERS: Dict[str, Callable[..., Aligner]] = {
     'identity': IdentityAligner,
     'camera': CameraAligner,
+    'se3_first': lambda **options: CameraAligner(shared='first', **options),
     'sim3': lambda **options: AnchorAligner(with_scale=True, **options),
     'se3': lambda **options: AnchorAligner(with_scale=False, **options),
     'sim3_points': lambda **options: PointAligner(with_scale=True, **options),
@@ -32,10 +33,11 @@ def make_aligner(name: str, layerwise: Optional[LayerwiseConfig] = None, **optio
     """Return the aligner of that name; ConfigError for a name that is not there.
 
     ``identity``: the backbone speaks one frame. ``camera``: the last shared camera is made to
-    coincide, nothing is fitted. ``sim3``, ``se3``: scale from the depths of shared
-    pixels, rotation and translation from shared cameras (LASER). ``sim3_points``, ``se3_points``:
-    robust fit of the pointmaps of the shared frames (VGGT-Long). ``depth_ratio``: for sparse
-    reconstructions, scale from landmarks. ``options`` are the fields of the aligner's class.
+    coincide, nothing is fitted; ``se3_first``: the first one (LoGeR*). ``sim3``, ``se3``: scale
+    from the depths of shared pixels, rotation and translation from shared cameras (LASER).
+    ``sim3_points``, ``se3_points``: robust fit of the pointmaps of the shared frames (VGGT-Long).
+    ``depth_ratio``: for sparse reconstructions, scale from landmarks. ``options`` are the fields
+    of the aligner's class.
     ``layerwise`` wraps it, so that it gives each depth layer a scale of its own, too; if faithful,
     the aligner is as well, where its class has that option.
     """

@@ -1,7 +1,8 @@
 """Multi-head attention; the one place that calls scaled_dot_product_attention."""
 
-from typing import Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
+import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
@@ -9,6 +10,13 @@ from .layers import LayerNorm, Linear
 from .rope import rotate, Rotation
 
 QK_NORM_EPS = 1e-5
+
+
+class KeysValues(NamedTuple):
+    """What tokens are looked up by and what they say, (B, heads, P, D) each, as compared."""
+
+    keys: Tensor
+    values: Tensor
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -46,6 +54,15 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, by: Optional[Rotation] = None) -> Tensor:
         """Mix the tokens (B, P, C) of each sequence."""
         return self.proj(attend(*self.project(x, by)))
+
+    def look_back(self, x: Tensor, by: Optional[Rotation],
+                  past: Optional[KeysValues]) -> Tuple[Tensor, KeysValues]:
+        """Mix the tokens (B, P, C), which also look at what came before; return theirs, too."""
+        q, k, v = self.project(x, by)
+        now = KeysValues(k, v)
+        if past is not None:
+            k, v = torch.cat([past.keys, k], dim=2), torch.cat([past.values, v], dim=2)
+        return self.proj(attend(q, k, v)), now
 
 
 class CrossAttention(nn.Module):

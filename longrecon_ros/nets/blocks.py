@@ -1,11 +1,11 @@
 """Transformer blocks, and the alternation of attention inside frames and across them."""
 
-from typing import Container, List, Optional, Sequence
+from typing import Callable, Container, List, Optional, Sequence, Tuple
 
 import torch
 from torch import nn, Tensor
 
-from .attention import Attention, CrossAttention
+from .attention import Attention, CrossAttention, KeysValues
 from .layers import LayerNorm, LayerScale, Mlp
 from .rope import Rotation
 
@@ -29,6 +29,16 @@ class Block(nn.Module):
         x = x + self.ls1(self.attn(self.norm1(x), by))
         return x + self.ls2(self.mlp(self.norm2(x)))
 
+    def look_back(self, x: Tensor, by: Optional[Rotation],
+                  past: Optional[KeysValues]) -> Tuple[Tensor, KeysValues]:
+        """Return the tokens (B, P, C) after the block, and their keys and values.
+
+        They look at each other and at the keys and values of ``past``, which come first.
+        """
+        mixed, now = self.attn.look_back(self.norm1(x), by, past)
+        x = x + self.ls1(mixed)
+        return x + self.ls2(self.mlp(self.norm2(x))), now
+
 
 class CrossBlock(nn.Module):
     """A block whose tokens look at another sequence only, not at each other."""
@@ -46,18 +56,21 @@ class CrossBlock(nn.Module):
 
 
 def alternate(frame_blocks: Sequence[Block], global_blocks: Sequence[Block], tokens: Tensor,
-              by: Rotation, keep: Container[int]) -> List[Tensor]:
+              by: Rotation, keep: Container[int],
+              after: Callable[[int, Tensor], Tensor] = lambda _number, x: x) -> List[Tensor]:
     """Run tokens (B, N, P, C) through pairs of a frame block and a global block.
 
     A frame block mixes the P tokens of each frame, a global block all N P of a sequence; ``by`` is
-    the rotation of one frame. Returns for the pairs in ``keep`` the outputs of both blocks side by
-    side, (B, N, P, 2 C) (VGGT, Wang et al., CVPR 2025, section 3.2; pi3 likewise).
+    the rotation of one frame. After each block, ``after`` gets its number (frame blocks are even)
+    and the tokens (B, N P, C), and returns what goes on. Returns for the pairs in ``keep`` the
+    outputs of both blocks side by side, (B, N, P, 2 C) (VGGT, Wang et al., CVPR 2025, section 3.2;
+    pi3 likewise).
     """
     b, n, p, c = tokens.shape
     by_all, kept, x = by.repeat(n), [], tokens
     for i, (frame_block, global_block) in enumerate(zip(frame_blocks, global_blocks)):
-        inside = frame_block(x.reshape(b * n, p, c), by)
-        x = global_block(inside.reshape(b, n * p, c), by_all)
+        inside = after(2 * i, frame_block(x.reshape(b * n, p, c), by).reshape(b, n * p, c))
+        x = after(2 * i + 1, global_block(inside, by_all))
         if i in keep:
             kept.append(torch.cat([inside.reshape(b, n, p, c), x.reshape(b, n, p, c)], dim=-1))
     return kept

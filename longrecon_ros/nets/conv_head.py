@@ -9,7 +9,7 @@ from torch.nn import functional
 from .uv import uv_map
 
 _GROUP = 32
-_BRANCH_CHANNELS = 32
+BRANCH_CHANNELS = 32
 
 
 class _Residual(nn.Module):
@@ -39,8 +39,8 @@ class ConvHead(nn.Module):
             nn.Sequential(nn.ConvTranspose2d(n_in + 2, out, 2, 2), _conv(out, out)),
             _Residual(out), _Residual(out)) for n_in, out in zip(widths, widths[1:]))
         self.output_block = nn.ModuleList(nn.Sequential(
-            _conv(widths[-1] + 2, _BRANCH_CHANNELS), nn.ReLU(),
-            nn.Conv2d(_BRANCH_CHANNELS, out, 1)) for out in outs)
+            _conv(widths[-1] + 2, BRANCH_CHANNELS), nn.ReLU(),
+            nn.Conv2d(BRANCH_CHANNELS, out, 1)) for out in outs)
 
     def forward(self, patches: Tensor, h: int, w: int, size: Tuple[int, int]) -> Tensor:
         """Return maps (F, H, W, sum(outs)) of patch tokens (F, h w, C); ``size`` is (H, W) px."""

@@ -55,6 +55,8 @@ class Pi3Trunk(nn.Module):
 
     full_precision: Tuple[str, ...] = ('point_head', 'conf_head', 'camera_head')
     """Parts that the authors run in float32."""
+    n_special = N_SPECIAL
+    """Tokens of a frame that come before those of its patches."""
 
     def __init__(self, size: Pi3Size = LARGE):
         super().__init__()
@@ -87,7 +89,7 @@ class Pi3Trunk(nn.Module):
 
     def rotation(self, h: int, w: int, device: torch.device) -> Rotation:
         """Return the rotation of the tokens of one frame."""
-        positions = grid_positions(h, w, N_SPECIAL, device)
+        positions = grid_positions(h, w, self.n_special, device)
         return rotation(positions, self.size.dim // self.size.heads)
 
     def decode(self, patches: Tensor, size: Tuple[int, int]) -> Pi3Output:
@@ -110,13 +112,18 @@ class Pi3Net(Pi3Trunk):
 
     def decode(self, patches: Tensor, size: Tuple[int, int]) -> Pi3Output:
         """Return the result of encoded frames (B, N, h w, C); ``size`` is (H, W) px."""
-        frames, (h, w) = patches.shape[:2], (side // PATCH for side in size)
+        h, w = (side // PATCH for side in size)
         by = self.rotation(h, w, patches.device)
-        tokens = self.mix(patches, by)
-        xy, z = self.point_head(self.point_decoder(tokens, by)[:, N_SPECIAL:], h,
-                                w).split([2, 1], dim=-1)
-        depth = z.exp()
-        confidence = self.conf_head(self.conf_decoder(tokens, by)[:, N_SPECIAL:], h, w)
-        poses = self.camera_head(self.camera_decoder(tokens, by)[:, N_SPECIAL:])
+        return self.read(self.mix(patches, by), by, patches.shape[:2], h, w)
+
+    def read(self, tokens: Tensor, by: Rotation, frames: Tuple[int, int], h: int,
+             w: int) -> Pi3Output:
+        """Return the result of mixed tokens (F, n_special + h w, 2 C); ``frames`` is (B, N)."""
+        points, confidence, camera = (
+            decoder(tokens, by)[:, self.n_special:]
+            for decoder in (self.point_decoder, self.conf_decoder, self.camera_decoder))
+        xy, z = self.point_head(points, h, w).split([2, 1], dim=-1)
+        depth, confidence = z.exp(), self.conf_head(confidence, h, w)
+        poses = self.camera_head(camera)
         return Pi3Output(torch.cat([xy * depth, depth], dim=-1).unflatten(0, frames),
                          confidence.unflatten(0, frames), poses.unflatten(0, frames))

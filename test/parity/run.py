@@ -20,7 +20,7 @@ from reader import Case, Fixtures
 from result import Result
 
 MODELS = ('laser', 'pi3', 'vggt', 'stream3r', 'scal3r', 'loger')
-_RUNNERS = {'laser': 'laser', 'pi3': 'pi3', 'vggt': 'vggt'}
+_RUNNERS = {'laser': 'laser', 'pi3': 'pi3', 'vggt': 'vggt', 'loger': 'loger'}
 """Model to the module here whose ``results(case)`` compares a case."""
 
 
