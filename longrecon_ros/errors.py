@@ -6,6 +6,7 @@
     |   +-- BagError          a bag that cannot be read, or whose topic is unclear
     +-- WeightsError          a checkpoint that is missing, damaged or of another net
     +-- AlignmentError        two windows whose overlap does not determine a similarity
+    +-- ExportError           a net that cannot be written as graphs, or graphs that differ from it
     +-- MissingDependency     an optional package is not installed; says the install line
 
 Misuse of the Python API (wrong shape, wrong dtype) raises ``ValueError`` naming the argument.
@@ -35,6 +36,10 @@ class WeightsError(LongreconError):
 
 class AlignmentError(LongreconError):
     """The overlap of two windows does not determine the similarity between them."""
+
+
+class ExportError(LongreconError):
+    """A net cannot be written as a graph, or the graph does not give what the net gives."""
 
 
 class MissingDependency(LongreconError):

@@ -12,6 +12,8 @@ from typing import Mapping, Optional, Tuple
 
 import numpy as np
 
+from .geometry.sim3 import Sim3
+
 
 class FrameState(IntEnum):
     """What is known about the motion up to one frame."""
@@ -102,6 +104,8 @@ class Window:
     index: int
     frames: Tuple[Frame, ...]
     n_overlap: int                          # leading frames that the previous window had, too
+    usual_size: int = 0                     # frames of most windows of the stream; 0: unknown
+    usual_overlap: int = 0                  # leading frames of theirs that are shared
 
     def __post_init__(self):
         object.__setattr__(self, 'frames', tuple(self.frames))
@@ -154,6 +158,8 @@ class Prediction:
     landmarks: Optional[Landmarks] = None
     layers: Optional[np.ndarray] = None     # (N, H, W) i16, number of each pixel's depth layer
     layer_variance: Optional[np.ndarray] = None     # (N, L) f32, of the log scale of each layer
+    gauge: Optional[int] = None             # windows of one number lie in one frame, at one scale
+    T_odom_gauge: Optional[Sim3] = None     # set once the window is in odom
 
     def __post_init__(self):
         n = len(_freeze(self, 'frame_ids', np.int64, None))

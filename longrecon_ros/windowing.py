@@ -39,7 +39,8 @@ class Windower:
 
     def _emit(self) -> Window:
         given = self._seen if self._feed == 'all' else []
-        window = Window(self._n_windows, tuple(given + self._new), len(given))
+        window = Window(self._n_windows, tuple(given + self._new), len(given), self._size,
+                        self._overlap)
         keep = self._seen + self._new
         self._seen = keep[len(keep) - min(self._overlap, len(keep)):]
         self._new = []

@@ -14,7 +14,7 @@ from longrecon_ros.backbones._network_config import Definition  # noqa: E402
 from longrecon_ros.errors import WeightsError  # noqa: E402
 from longrecon_ros.nets import pi3, policy, vggt  # noqa: E402
 
-PI3 = Definition(partial(pi3.Pi3Net, pi3.TINY), pi3.Pi3Output, ('spare.',))
+PI3 = Definition(partial(pi3.Pi3Net, pi3.TINY), pi3.Pi3Output, ('spare.*',))
 VGGT = Definition(partial(vggt.VggtNet, vggt.TINY), vggt.VggtOutput)
 CPU = policy.choose('cpu')
 IMAGES = torch.rand(1, 2, 3, 28, 42, generator=torch.Generator().manual_seed(0))
@@ -64,6 +64,12 @@ def test_a_checkpoint_gives_the_net_that_was_saved(tmp_path, name, definition):
 @pytest.mark.parametrize('wrapper', ['model', 'state_dict'])
 def test_what_training_code_wraps_is_found(tmp_path, wrapper):
     path = written(tmp_path / 'last.pt', {wrapper: state(), 'epoch': 7})
+    _checkpoint.load(PI3, path, CPU, 'pi3')
+
+
+def test_names_of_training_on_several_devices_are_understood(tmp_path):
+    path = written(tmp_path / 'last.pt', {f'module.{key}': value
+                                          for key, value in state().items()})
     _checkpoint.load(PI3, path, CPU, 'pi3')
 
 

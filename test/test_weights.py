@@ -443,7 +443,8 @@ def test_names_that_are_wrong_get_a_suggestion(cli):
 def test_list_as_a_table(cli, content):
     code, out, _ = cli('list')
     assert code == 0
-    header, tiny, closed = out.splitlines()
+    header, tiny, closed, *notes = out.splitlines()
+    assert any(note.startswith('loger: ') and 'no' in note for note in notes)
     assert header.split()[:4] == ['name', 'repository', 'file', 'size']
     assert tiny.split()[:4] == ['tiny', 'someone/Tiny', 'sub/model.safetensors', '12']
     assert tiny.endswith('no    no')
@@ -575,8 +576,10 @@ def test_locate_says_what_is_wrong(choice, words):
 
 
 def test_a_backbone_without_weights_has_no_usual_file():
-    with pytest.raises(WeightsError, match='no weights are published for backbone sfm'):
+    with pytest.raises(WeightsError, match=r'sfm\.weights: none are published; name a file'):
         _weights.locate(backbones.load('sfm').spec, '')
+    with pytest.raises(WeightsError, match='neither code nor weights a licence.*; name a file'):
+        _weights.locate(backbones.load('loger').spec, '')
 
 
 @pytest.mark.parametrize('text', ['', '[1]', '{"commit": "1"}', '{'])

@@ -5,6 +5,7 @@ from typing import Callable, Dict, Optional
 from ..errors import ConfigError
 from .base import Aligner
 from .camera import CameraAligner
+from .continued import ContinuedAligner
 from .depth_ratio import DepthRatioAligner
 from .identity import IdentityAligner
 from .layerwise import LayerwiseAligner, LayerwiseConfig, PublishedLayers
@@ -39,15 +40,16 @@ def make_aligner(name: str, layerwise: Optional[LayerwiseConfig] = None, **optio
     ``depth_ratio``: for sparse reconstructions, scale from landmarks. ``options`` are the fields
     of the aligner's class.
     ``layerwise`` wraps it, so that it gives each depth layer a scale of its own, too; if faithful,
-    the aligner is as well, where its class has that option.
+    the aligner is as well, where its class has that option. Whatever it is, windows that the
+    backbone puts into one frame (`Prediction.gauge`) stay in it.
     """
     if name not in _ALIGNERS:
         raise ConfigError(f'align: there is no {name!r}; choose auto or one of: '
                           + ', '.join(_ALIGNERS))
     if layerwise is None:
-        return _ALIGNERS[name](**options)
+        return ContinuedAligner(_ALIGNERS[name](**options))
     if not layerwise.faithful:
-        return LayerwiseAligner(_ALIGNERS[name](**options), layerwise)
+        return LayerwiseAligner(ContinuedAligner(_ALIGNERS[name](**options)), layerwise)
     if name in _PUBLISHED:
         options = {'faithful': True, **options}
     return PublishedLayers(_ALIGNERS[name](**options), options.get('confident_share', 0.5))

@@ -85,5 +85,6 @@ def apply(alignment: Alignment, prediction: Prediction) -> Prediction:
         T_window_camera=T.apply_to_poses(prediction.T_window_camera),
         local_points=prediction.local_points * factor,
         landmarks=landmarks,
+        T_odom_gauge=T,
         layers=alignment.layers,
         layer_variance=alignment.layer_variance)

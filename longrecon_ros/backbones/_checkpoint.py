@@ -1,6 +1,8 @@
 """Weights from a file into a net: all of them, of the right shapes, and nothing besides."""
 
 from contextlib import contextmanager
+import fnmatch
+import logging
 from pathlib import Path
 import pickle
 from typing import Any, Callable, Dict, Iterator, Mapping, Sequence, Tuple
@@ -14,8 +16,13 @@ from ..nets.policy import dtypes, Policy, set_parameter
 from ._network_config import Definition
 
 _N_NAMED = 3
+_WRAPPED_NAMES = 'module.'
+"""Stands before all names where a net was trained on several devices."""
 _WRAPPERS = ('model', 'state_dict', 'model_state_dict')
 """Keys under which training code likes to put the tensors of a .pt file."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class _Tensors:
@@ -69,7 +76,9 @@ def _compare(shapes: Mapping[str, Tuple[int, ...]], net: nn.Module, path: Path, 
              ignored: Sequence[str]) -> None:
     wanted = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     missing = [key for key in wanted if key not in shapes]
-    foreign = [key for key in shapes if key not in wanted and not key.startswith(tuple(ignored))]
+    spare = [key for key in shapes if key not in wanted
+             and any(fnmatch.fnmatchcase(key, pattern) for pattern in ignored)]
+    foreign = [key for key in shapes if key not in wanted and key not in spare]
     other = [f'{key} {shapes[key]}, not {wanted[key]}' for key in wanted
              if key in shapes and shapes[key] != wanted[key]]
     problems = [f'{len(keys)} {what} ({", ".join(keys[:_N_NAMED])}'
@@ -80,6 +89,9 @@ def _compare(shapes: Mapping[str, Tuple[int, ...]], net: nn.Module, path: Path, 
         raise WeightsError(f'{path}: not the weights of {name}: of its {len(wanted)} tensors '
                            f'{"; ".join(problems)}; give the file that was made for {name}, or '
                            f'"longrecon weights fetch {name}"')
+    if spare:
+        _log.info('%s: %d tensors that nothing uses are not read (%s ...)', path, len(spare),
+                  spare[0])
 
 
 @contextmanager
@@ -135,6 +147,8 @@ def _tensors_of(values: Any, path: Path) -> Dict[str, Tensor]:
             not all(isinstance(value, Tensor) for value in values.values()):
         raise WeightsError(f'{path}: no checkpoint, which is a table of named tensors; give a '
                            '.safetensors file, or a .pt file of a state dict')
+    if all(key.startswith(_WRAPPED_NAMES) for key in values):
+        values = {key.removeprefix(_WRAPPED_NAMES): value for key, value in values.items()}
     return values
 
 

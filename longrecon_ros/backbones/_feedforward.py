@@ -1,9 +1,10 @@
 """A network inside a backbone: its weights, its images, and the tokens it need not make twice."""
 
+from dataclasses import replace
 import logging
 from pathlib import Path
 from types import MappingProxyType
-from typing import List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -38,18 +39,26 @@ class Memory(NamedTuple):
 class Network:
     """A net that is ready to run, for one backbone.
 
-    Raises WeightsError, ConfigError and MissingDependency.
+    ``prepare`` gets it once it has its weights. Raises WeightsError, ConfigError and
+    MissingDependency.
     """
 
-    def __init__(self, spec: BackboneSpec, config: NetworkConfig, definition: Definition):
+    def __init__(self, spec: BackboneSpec, config: NetworkConfig, definition: Definition,
+                 prepare: Callable[[nn.Module, Policy], None] = lambda net, policy: None):
         self._spec, self._config, self._definition = spec, config, definition
+        self._prepare = prepare
         self.is_untrained = config.weights == RANDOM
         self._fixed: Optional[Manifest] = None
         try:
             self._policy = choose(config.device, config.precision)
         except ValueError as error:
             raise ConfigError(f'{spec.name}.{error}') from None
-        self._runtime = self._graphs() if config.graphs else self._torch()
+        self._runtime: Runtime = self._graphs() if config.graphs else self._torch()
+
+    @property
+    def policy(self) -> Policy:
+        """Where the net is, and in which types."""
+        return self._policy
 
     def export_net(self) -> Tuple[nn.Module, str]:
         """Return a copy of the net in float32 on the CPU, and a text that says of its weights."""
@@ -65,16 +74,18 @@ class Network:
         licence = f'licence {published.licence}' if published else 'licence not known'
         return net, f'{path}, {licence}'
 
-    def run(self, memory: Memory, window: Window) -> Tuple[Memory, NamedTuple]:
+    def run(self, memory: Memory, window: Window, *state: Any) -> Tuple[Memory, Any]:
         """Return the memory after a window, and the net's result for it, on the device.
 
-        Frames that the memory has tokens of are not encoded again.
+        Frames that the memory has tokens of are not encoded again. ``state`` is what else the net
+        wants to decode the window.
         """
         width, height = window.frames[0].size
         self._check_fixed(len(window.frames), width, height)
         try:
             tokens = self._encode(memory.tokens, window)
-            result = self._runtime.decode(torch.stack(list(tokens.values())), (height, width))
+            result = self._runtime.decode(torch.stack(list(tokens.values())), (height, width),
+                                          *state)
         except torch.cuda.OutOfMemoryError:
             raise ConfigError(f'{self._spec.name}: the device has too little memory for windows '
                               f'of {len(window.frames)} frames of {width}x{height} px; lower '
@@ -101,6 +112,7 @@ class Network:
 
     def _torch(self) -> Runtime:
         net, weights = self._build(self._policy)
+        self._prepare(net, self._policy)
         mode = '' if self._config.compile == 'off' else self._config.compile
         say = _log.warning if self.is_untrained else _log.info
         say('%s: weights %s; %s on %s, %.2f GB', self._spec.name, weights,
@@ -118,11 +130,13 @@ class Network:
         except (OSError, ValueError) as error:
             raise ConfigError(f'{self._spec.name}.graphs: {folder} holds no exported graphs '
                               f'({error}); make them with "longrecon export onnx"') from None
-        self._fixed = runtime.manifest
+        self._fixed, self.is_untrained = runtime.manifest, runtime.manifest.is_untrained
         if runtime.manifest.backbone != self._spec.name:
             raise ConfigError(f'{self._spec.name}.graphs: {folder} is of backbone '
                               f'{runtime.manifest.backbone}; choose that, or other graphs')
-        _log.info('%s: graphs of %s', self._spec.name, folder)
+        _log.log(logging.WARNING if self.is_untrained else logging.INFO, '%s: graphs of %s%s',
+                 self._spec.name, folder, ', UNTRAINED: results mean nothing'
+                 if self.is_untrained else '')
         return runtime
 
 
@@ -167,6 +181,33 @@ def assemble(window: Window, T_window_camera: np.ndarray, points: np.ndarray,
                       np.stack([frame.image for frame in window.frames]),
                       None if K is None else np.broadcast_to(K, (len(T), 3, 3)),
                       np.where(lost, FrameState.LOST, FrameState.TRACKED))
+
+
+def all_lost(window: Window) -> Prediction:
+    """Return what can be said of a window that gave nothing: all its frames are LOST."""
+    width, height = window.frames[0].size
+    n, shape = len(window.frames), (len(window.frames), height, width)
+    return assemble(window, np.full((n, 4, 4), np.nan), np.ones((*shape, 3), np.float32),
+                    np.zeros(shape, np.float32))
+
+
+def with_lost(prediction: Prediction, window: Window) -> Prediction:
+    """Return the prediction of some frames of a window with the others put in as LOST.
+
+    They get the pose of the frame before, or of the first that has one, and K where there is one.
+    """
+    if len(prediction.frame_ids) == len(window.frames):
+        return prediction
+    lost, place = all_lost(window), np.isin(window.frame_ids, prediction.frame_ids)
+    nearest = np.maximum(np.cumsum(place) - 1, 0)
+    fields = {}
+    for name in ('local_points', 'confidence', 'states'):
+        values = np.array(getattr(lost, name))
+        values[place] = getattr(prediction, name)
+        fields[name] = values
+    K = None if prediction.K is None else prediction.K[nearest]
+    return replace(lost, T_window_camera=prediction.T_window_camera[nearest], K=K,
+                   gauge=prediction.gauge, **fields)
 
 
 def to_host(*tensors: Tensor) -> List[np.ndarray]:

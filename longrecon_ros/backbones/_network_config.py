@@ -63,7 +63,7 @@ class Definition:
     output: type
     """The named tuple that the module returns."""
     ignored: Tuple[str, ...] = ()
-    """Prefixes of tensors in its checkpoints that serve parts which are not built."""
+    """Patterns (of `fnmatch`) of tensors in its checkpoints that nothing here uses."""
 
 
 def feedforward(name: str):

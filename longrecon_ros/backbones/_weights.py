@@ -59,7 +59,8 @@ def locate(spec: BackboneSpec, choice: str = '',
     there.
     """
     if not choice and not spec.weights:
-        raise WeightsError(f'no weights are published for backbone {spec.name}: name a file')
+        raise WeightsError(f'{spec.name}.weights: {spec.weights_note or "none are published"}; '
+                           'name a file')
     known = {file.name: file for file in spec.weights}
     file = known.get(choice) if choice else spec.weights[0]
     if file is not None:

@@ -58,6 +58,8 @@ class BackboneSpec:
     """Predictions are made from true depth and poses, ``Frame.truth``; results must say so."""
     weights: Tuple[WeightsFile, ...] = ()
     """Checkpoints that were published for it, the usual one first."""
+    weights_note: str = ''
+    """Why weights are not among these, and what the user can do."""
 
 
 class Backbone(abc.ABC):
@@ -107,3 +109,15 @@ class ExportableBackbone(Backbone):
     @abc.abstractmethod
     def export_net(self) -> Tuple[Any, str]:
         """Return the torch module, in float32 on the CPU, and which weights it has, in words."""
+
+
+class StatefulBackbone(Backbone):
+    """A backbone whose state can outlast the process: a stream goes on from a file of it."""
+
+    @abc.abstractmethod
+    def save_state(self, state: Any, path: Path) -> None:
+        """Write a state to a file, whole or not at all; OSError where that cannot be done."""
+
+    @abc.abstractmethod
+    def load_state(self, path: Path) -> Any:
+        """Return the state of a file, on this object's device; InputError if it is none."""

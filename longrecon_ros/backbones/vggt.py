@@ -107,7 +107,7 @@ def intrinsics(encoding: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
 def _definition(size: str) -> Definition:
     from ..nets import vggt
     make = partial(vggt.VggtNet, vggt.TINY if size == 'tiny' else vggt.LARGE)
-    return Definition(make, vggt.VggtOutput, ('track_head.',))
+    return Definition(make, vggt.VggtOutput, ('track_head.*',))
 
 
 BACKBONE = VggtBackbone

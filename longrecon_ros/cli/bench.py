@@ -8,7 +8,8 @@ prints, block by block, the time of a frame over that in the first block and the
 both should stay flat. `bench align` measures alignment with a scale for every depth layer on
 simulated predictions: the time of a new frame over that of one
 `skimage.segmentation.felzenszwalb(depth, 300, 1.1, 500)` on the same map, and time and memory over
-a stream of many windows.
+a stream of many windows. `bench nets` measures the networks; it has options of its own, see
+`longrecon bench nets --help`.
 
 examples:
   longrecon bench sfm clips/a clips/b
@@ -38,7 +39,7 @@ from .tables import print_table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
-    parser.add_argument('what', metavar='WHAT', help='growth, align, or a backbone (sfm)')
+    parser.add_argument('what', metavar='WHAT', help='growth, align, nets, or a backbone (sfm)')
     parser.add_argument('inputs', metavar='INPUT', type=Path, nargs='*',
                         help='folders, videos or bags for a backbone')
     parser.add_argument('--max-frames', metavar='N', type=int, help='stop after N frames')
@@ -59,8 +60,10 @@ def main(args: argparse.Namespace) -> int:
     if args.what == 'align':
         bench_align(config, args.windows)
         return 0
+    if args.what == 'nets':
+        raise ConfigError('bench nets: its options come after the two words')
     if args.what not in backbones.available():
-        raise ConfigError(f'bench {args.what}: choose growth, align or one of: '
+        raise ConfigError(f'bench {args.what}: choose growth, align, nets or one of: '
                           f'{", ".join(backbones.available())}')
     if not args.inputs:
         raise ConfigError(f'bench {args.what}: give at least one INPUT')

@@ -22,10 +22,13 @@ VERBS = MappingProxyType({
     'weights': ('.weights', 'list, fetch and check the checkpoints of networks'),
     'synth': ('.synth', 'film a synthetic world: images with exact truth'),
     'demo': ('.demo', 'a synthetic drive through the live ROS node, start to report'),
+    'export': ('.export', 'write the network of a backbone as graphs of ONNX'),
     'bench': ('.bench', 'measure speed and accuracy on this machine'),
+    'bench nets': ('.bench_nets', 'measure the networks: time, FLOP, memory'),
 })
 """Name of a verb to its module, relative to this package, and what it does. A module has
-``add_arguments(parser)`` and ``main(args) -> int``; its docstring is the text of ``--help``."""
+``add_arguments(parser)`` and ``main(args) -> int``; its docstring is the text of ``--help``.
+A name of two words goes before that of the first alone."""
 
 OK, INTERRUPTED, FAILED = 0, 130, 2
 
@@ -66,13 +69,13 @@ def _dispatch(argv: list[str]) -> int:
     if argv[0] in ('-V', '--version'):
         print(f'longrecon {__version__}')
         return OK
-    name = argv[0]
+    name = next((name for name in (' '.join(argv[:2]), argv[0]) if name in VERBS), argv[0])
     if name not in VERBS:
         close = difflib.get_close_matches(name, VERBS, 1)
         hint = f'did you mean "{close[0]}"?' if close else f'verbs are {", ".join(VERBS)}'
         raise ConfigError(f'there is no verb "{name}"; {hint}')
     verb = importlib.import_module(VERBS[name][0], __package__)
-    args = _parse(name, verb, argv[1:])
+    args = _parse(name, verb, argv[len(name.split()):])
     if args is None:
         return OK
     set_up_logging(args.verbose, args.quiet)

@@ -100,7 +100,15 @@ def _list(args: argparse.Namespace) -> int:
         header += ('path',)
         rows = [row + (str(path_of(file, args.dir)),) for row, (_, file) in zip(rows, known)]
     print_table(header, rows)
+    for name, note in weights_notes():
+        print(f'{name}: {note}')
     return 0
+
+
+def weights_notes() -> tuple[tuple[str, str], ...]:
+    """Return the backbones that want weights of which none can be fetched, and why."""
+    specs = [backbones.load(name).spec for name in backbones.available()]
+    return tuple((spec.name, spec.weights_note) for spec in specs if spec.weights_note)
 
 
 def _as_json(checkpoint: Checkpoint, folder: Path | None) -> dict:

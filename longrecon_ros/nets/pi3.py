@@ -57,6 +57,8 @@ class Pi3Trunk(nn.Module):
     """Parts that the authors run in float32."""
     n_special = N_SPECIAL
     """Tokens of a frame that come before those of its patches."""
+    angle_type = torch.float32
+    """See `rope.rotation`; set on an object."""
 
     def __init__(self, size: Pi3Size = LARGE):
         super().__init__()
@@ -90,7 +92,7 @@ class Pi3Trunk(nn.Module):
     def rotation(self, h: int, w: int, device: torch.device) -> Rotation:
         """Return the rotation of the tokens of one frame."""
         positions = grid_positions(h, w, self.n_special, device)
-        return rotation(positions, self.size.dim // self.size.heads)
+        return rotation(positions, self.size.dim // self.size.heads, angle_type=self.angle_type)
 
     def decode(self, patches: Tensor, size: Tuple[int, int]) -> Pi3Output:
         """Return the result of encoded frames (B, N, h w, C); ``size`` is (H, W) px."""

@@ -15,8 +15,8 @@ from .pi3 import LARGE, N_SPECIAL, Pi3Output, Pi3Size, Pi3Trunk
 from .rope import Rotation, rotation
 from .vit import EPS, PATCH
 
-OPTIONAL_INPUTS = ('depth_encoder.', 'depth_emb', 'ray_embed.', 'pose_inject_blk.')
-"""Prefixes of tensors of the released checkpoint that serve inputs which are not built."""
+OPTIONAL_INPUTS = ('depth_encoder.*', 'depth_emb', 'ray_embed.*', 'pose_inject_blk.*')
+"""Patterns of tensors of the released checkpoint that serve inputs which are not built."""
 
 _MAX_LOG_DEPTH = 15.0
 _N_AT_ONCE = 64

@@ -14,12 +14,15 @@ from torch import nn
 
 from .attention import Attention, CrossAttention
 from .layers import Mlp
+from .loger import FastLayer
 from .pi3_heads import FrameDecoder
 from .pi3x import MetricDecoder
 from .vit import PatchEmbedding
 
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 _SHORT = (Attention, CrossAttention, Mlp, FrameDecoder, MetricDecoder, PatchEmbedding)
+_SHORT_PARTS = {FastLayer: ('to_qkv', 'c_proj')}
+"""Modules of which some matrices are in the short type, and which; the rest stays float32."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,11 @@ def choose(device: str = 'auto', precision: str = 'auto') -> Policy:
 
 def dtypes(net: nn.Module, policy: Policy) -> Dict[str, torch.dtype]:
     """Return the type of each parameter of a net, by its name."""
-    short = tuple(f'{name}.' for name, module in net.named_modules() if isinstance(module, _SHORT)
-                  and name.split('.')[0] not in net.full_precision)
+    parts = [(name, module) for name, module in net.named_modules()
+             if name.split('.')[0] not in net.full_precision]
+    short = tuple([f'{name}.' for name, module in parts if isinstance(module, _SHORT)]
+                  + [f'{name}.{part}.' for name, module in parts
+                     for part in _SHORT_PARTS.get(type(module), ())])
     return {name: policy.dtype if name.startswith(short) else torch.float32
             for name, _ in net.named_parameters()}
 

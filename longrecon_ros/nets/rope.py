@@ -36,13 +36,19 @@ def grid_positions(h: int, w: int, n_special: int, device: torch.device) -> Tens
     return torch.cat([special, torch.stack([rows, columns], dim=1)])
 
 
-def rotation(positions: Tensor, head_dim: int, base: float = BASE) -> Rotation:
-    """Return the rotation (..., P, head_dim) at positions (..., P, 2)."""
+def rotation(positions: Tensor, head_dim: int, base: float = BASE,
+             angle_type: torch.dtype = torch.float32) -> Rotation:
+    """Return the rotation (..., P, head_dim) at positions (..., P, 2).
+
+    ``angle_type``: angles are rounded to it (in bfloat16 they are off by up to 0.1 rad, which is
+    how official code works under autocast).
+    """
     half = head_dim // 2
     steps = torch.arange(0, half, 2, device=positions.device, dtype=torch.float32)
     frequencies = 1.0 / base ** (steps / half)                      # (half / 2,)
     angles = positions.to(torch.float32).unsqueeze(-1) * frequencies        # (..., P, 2, half / 2)
     angles = torch.cat([angles, angles], dim=-1).flatten(-2)                # (..., P, head_dim)
+    angles = angles.to(angle_type).to(torch.float32)
     return Rotation(angles.cos(), angles.sin())
 
 

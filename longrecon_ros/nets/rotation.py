@@ -30,7 +30,7 @@ def nearest(M: Tensor) -> Tensor:
     bound = M.float().square().sum((-2, -1), keepdim=True).sqrt() * 3**0.5
     A = K + bound * eye
     for _ in range(_N_SQUARINGS):
-        A = A / A.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+        A = A / A.abs().amax((-2, -1), keepdim=True)
         A = A @ A
     longest = A.square().sum(-2).argmax(-1)[..., None, None].expand(*A.shape[:-1], 1)
     R = from_quaternion(A.gather(-1, longest).squeeze(-1))

@@ -7,10 +7,22 @@ of ONNX Runtime is made by `open_graph`, and an engine of TensorRT, built from t
 takes its place by an entry in `OPENERS`.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 import json
 from pathlib import Path
-from typing import Callable, Dict, Mapping, NamedTuple, Optional, Protocol, Tuple, Type
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    Type,
+)
 
 import numpy as np
 import torch
@@ -56,9 +68,9 @@ class TorchRuntime:
         return tokens.clone() if self._is_compiled else tokens
 
     @torch.inference_mode()
-    def decode(self, tokens: Tensor, size: Tuple[int, int]) -> NamedTuple:
-        """Return the net's result for tokens (N, h w, C); B is 1."""
-        return self._decode(tokens[None], size)
+    def decode(self, tokens: Tensor, size: Tuple[int, int], *state: Any) -> NamedTuple:
+        """Return the net's result for tokens (N, h w, C); B is 1. ``state`` is handed on to it."""
+        return self._decode(tokens[None], size, *state)
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,7 @@ class Manifest:
     height: int
     width: int
     graphs: Mapping[str, str]               # encoder, decoder, window: file
+    is_untrained: bool                      # the weights are random numbers
 
     @classmethod
     def read(cls, folder: Path) -> 'Manifest':
@@ -94,10 +107,14 @@ class GraphRuntime:
                  open_graph: Optional[Callable[[Path], Session]] = None):
         folder, self._output = Path(folder), output
         self.manifest = Manifest.read(folder)
-        sessions = {part: (open_graph or globals()['open_graph'])(folder / file)
-                    for part, file in self.manifest.graphs.items()}
-        self._encoder = sessions.get('encoder') if 'decoder' in sessions else None
-        self._decoder = sessions.get('decoder') or sessions['window']
+        graphs, start = self.manifest.graphs, open_graph or globals()['open_graph']
+        has_both = {'encoder', 'decoder'} <= set(graphs)
+        if not has_both and 'window' not in graphs:
+            raise ValueError(f'{MANIFEST}: expected encoder and decoder, or window, got '
+                             f'{", ".join(graphs)}')
+        # a graph that is not needed is not opened: each holds its own copy of the weights
+        self._encoder = start(folder / graphs['encoder']) if has_both else None
+        self._decoder = start(folder / graphs['decoder' if has_both else 'window'])
 
     def encode(self, images: Tensor) -> Tensor:
         """Return one entry a frame of RGB images (F, H, W, 3) uint8."""
@@ -136,13 +153,35 @@ def open_graph(path: Path) -> Session:
     return OPENERS[path.suffix](path)
 
 
-def _open_onnx(path: Path) -> Session:
+def open_onnx(path: Path, providers: Optional[Sequence[str]] = None) -> Session:
+    """Return what executes a graph by ONNX Runtime; ``providers`` are all that there are.
+
+    Raises ImportError without ONNX Runtime, and ValueError, from the session too, for what it
+    refuses.
+    """
     import onnxruntime
-    providers = onnxruntime.get_available_providers()
-    session = onnxruntime.InferenceSession(str(path), providers=providers)
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+    # they have no common base
+    failures = tuple(kind for kind in vars(state).values()
+                     if isinstance(kind, type) and issubclass(kind, Exception))
+
+    @contextmanager
+    def one_kind_of_error():
+        try:
+            yield
+        except failures as error:
+            raise ValueError(f'{path.name}: {error}') from None
+
+    with one_kind_of_error():
+        session = onnxruntime.InferenceSession(
+            str(path), providers=list(providers or onnxruntime.get_available_providers()))
     names = [output.name for output in session.get_outputs()]
-    return lambda inputs: dict(zip(names, session.run(names, dict(inputs))))
+
+    def run(inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        with one_kind_of_error():
+            return dict(zip(names, session.run(names, dict(inputs))))
+    return run
 
 
-OPENERS: Dict[str, Callable[[Path], Session]] = {'.onnx': _open_onnx}
+OPENERS: Dict[str, Callable[[Path], Session]] = {'.onnx': open_onnx}
 """Suffix of a graph or an engine to what opens it."""

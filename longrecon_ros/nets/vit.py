@@ -42,7 +42,8 @@ class VisionTransformer(nn.Module):
 
     def position_embedding(self, h: int, w: int) -> Tensor:
         """Return the embedding (1, 1 + h w, C) of the class token and of h x w patches."""
-        if (h, w) == (_GRID, _GRID):
+        if self.pos_embed.shape[1] == 1 + h * w:
+            # of this size already: as trained, or as `export` resampled it
             return self.pos_embed
         table = self.pos_embed[:, 1:].reshape(1, _GRID, _GRID, -1).permute(0, 3, 1, 2)
         table = functional.interpolate(table.float(), size=(h, w), mode='bicubic',

@@ -1,0 +1,113 @@
+"""The state of a LoGeR stream: what it is, whether it is sound, and its place in a file."""
+
+import os
+from pathlib import Path
+import pickle
+import secrets
+from typing import Any, Dict, Iterator, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..nets.attention import KeysValues
+from ..nets.loger import LogerNet, Memory as NetMemory
+from ..nets.policy import Policy
+from ..nets.ttt import FastWeights, Numerics
+from ._feedforward import Memory
+
+_FORMAT = 1
+
+
+class LogerState(NamedTuple):
+    """All that a stream leaves for its next window; nothing in it is ever written to."""
+
+    stream: Memory = Memory()               # tokens of the last window, K
+    net: NetMemory = NetMemory()
+    n_windows: int = 0                      # that the fast weights have stored or could have
+    gauge: int = 0                          # times that they were reset
+
+
+def set_numerics(config: Any, net: LogerNet, policy: Policy) -> None:
+    """Tell a net how to compute its fast weights; ``config`` is a `LogerConfig`."""
+    net.numerics = Numerics(policy.dtype, getattr(torch, config.orthogonal),
+                            use_batch=not config.faithful)
+    if config.faithful:
+        net.angle_type = policy.dtype
+
+
+def is_sound(net: NetMemory, *results: Tensor) -> bool:
+    """Say whether a memory and a net's results are finite throughout; the host waits for it."""
+    sums = [tensor.sum(dtype=torch.float32) for tensor in (*_tensors(net), *results)]
+    return bool(torch.isfinite(torch.stack(sums)).all())
+
+
+def growth(net: NetMemory, first: NetMemory) -> float:
+    """Return the norm of all fast weights over that of the ones that were learnt."""
+    def norm(memory):
+        return sum(float(w.square().sum()) for weights in memory.fast or () for w in weights)
+    return (norm(net) / max(norm(first), 1e-30))**0.5
+
+
+def n_bytes(state: LogerState) -> int:
+    """Return the size of the tensors of a state."""
+    return sum(t.numel() * t.element_size()
+               for t in [*_tensors(state.net), *state.stream.tokens.values()])
+
+
+def _tensors(net: NetMemory) -> Iterator[Tensor]:
+    for part in (*(net.fast or ()), *(net.past or ())):
+        yield from part
+
+
+def save(state: LogerState, path: Path, name: str) -> None:
+    """Write the state of the backbone ``name`` to a file, whole or not at all."""
+    path = Path(path)
+    partial = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.partial')
+    try:
+        with partial.open('xb') as stream:
+            torch.save(_plain(state, name), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path, name: str, device: torch.device) -> LogerState:
+    """Return the state of a file, on a device; InputError when it is none of this backbone."""
+    path = Path(path)
+    try:
+        values = torch.load(path, map_location=device, weights_only=True)
+        if values['backbone'] != name or values['format'] != _FORMAT:
+            raise InputError(f'{path}: the state of backbone {values["backbone"]}, format '
+                             f'{values["format"]}; expected {name}, {_FORMAT}: begin a new stream')
+        return _revived(values)
+    except FileNotFoundError:
+        raise InputError(f'{path}: there is no such file; check the path') from None
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError,
+            pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or ['empty'])[0]
+        raise InputError(f'{path}: no state of a stream, or damaged ({reason}); begin a new '
+                         'stream') from None
+
+
+def _plain(state: LogerState, name: str) -> Dict:
+    stream, net = state.stream, state.net
+    return {'backbone': name, 'format': _FORMAT, 'n_windows': state.n_windows,
+            'gauge': state.gauge,
+            'K': None if stream.K is None else torch.from_numpy(np.array(stream.K)),
+            # a slice would be written with all that it is a slice of
+            'tokens': {key: value.clone() for key, value in stream.tokens.items()},
+            'fast': net.fast and [list(weights) for weights in net.fast],
+            'past': net.past and [list(pair) for pair in net.past]}
+
+
+def _revived(values: Dict) -> LogerState:
+    K = values['K']
+    net = NetMemory(values['fast'] and tuple(FastWeights(*w) for w in values['fast']),
+                    values['past'] and tuple(KeysValues(*pair) for pair in values['past']))
+    stream = Memory(values['tokens'], None if K is None else K.cpu().numpy())
+    return LogerState(stream, net, values['n_windows'], values['gauge'])
