@@ -85,6 +85,10 @@ class Pipeline:
         """True when predictions come from a net with random weights: results must say so."""
         return self._backbone.is_untrained
 
+    def state_figures(self) -> Mapping[str, float]:
+        """Return what the backbone says of its state (`Backbone.state_figures`)."""
+        return self._backbone.state_figures(self._state)
+
     @property
     def links(self) -> LinkStatistics:
         """Counts of windows, and statistics of the links' log scales."""

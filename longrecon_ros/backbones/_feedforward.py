@@ -4,7 +4,7 @@ from dataclasses import replace
 import logging
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ class Network:
         self._prepare = prepare
         self.is_untrained = config.weights == RANDOM
         self._fixed: Optional[Manifest] = None
+        self.net: Optional[nn.Module] = None    # None where exported graphs run instead
         try:
             self._policy = choose(config.device, config.precision)
         except ValueError as error:
@@ -87,10 +88,26 @@ class Network:
             result = self._runtime.decode(torch.stack(list(tokens.values())), (height, width),
                                           *state)
         except torch.cuda.OutOfMemoryError:
-            raise ConfigError(f'{self._spec.name}: the device has too little memory for windows '
-                              f'of {len(window.frames)} frames of {width}x{height} px; lower '
-                              f'window.size or {self._spec.name}.max_pixels') from None
+            raise self._too_little_memory(window, 'window.size') from None
         return memory._replace(tokens=tokens if self._config.reuse_tokens else {}), result
+
+    def frame_by_frame(self, window: Window, *state: Any) -> Iterator[Any]:
+        """Yield the net's result for each frame, on the device; the next one has to be asked for.
+
+        All frames are encoded at once. ``state`` is what else the net wants to decode a frame.
+        """
+        width, height = window.frames[0].size
+        try:
+            for tokens in self._encode({}, window).values():
+                yield self._runtime.decode(tokens[None], (height, width), *state)
+        except torch.cuda.OutOfMemoryError:
+            raise self._too_little_memory(window, 'how many are remembered') from None
+
+    def _too_little_memory(self, window: Window, what: str) -> ConfigError:
+        width, height = window.frames[0].size
+        return ConfigError(f'{self._spec.name}: the device has too little memory for windows of '
+                           f'{len(window.frames)} frames of {width}x{height} px; lower '
+                           f'{what} or {self._spec.name}.max_pixels')
 
     def _check_fixed(self, n: int, width: int, height: int) -> None:
         """Refuse what exported graphs were not made for."""
@@ -112,6 +129,7 @@ class Network:
 
     def _torch(self) -> Runtime:
         net, weights = self._build(self._policy)
+        self.net = net
         self._prepare(net, self._policy)
         mode = '' if self._config.compile == 'off' else self._config.compile
         say = _log.warning if self.is_untrained else _log.info

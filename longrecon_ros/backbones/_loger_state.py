@@ -43,11 +43,12 @@ def is_sound(net: NetMemory, *results: Tensor) -> bool:
     return bool(torch.isfinite(torch.stack(sums)).all())
 
 
-def growth(net: NetMemory, first: NetMemory) -> float:
+def growth(memory: NetMemory, net: LogerNet) -> float:
     """Return the norm of all fast weights over that of the ones that were learnt."""
-    def norm(memory):
-        return sum(float(w.square().sum()) for weights in memory.fast or () for w in weights)
-    return (norm(net) / max(norm(first), 1e-30))**0.5
+    def square(all_weights):
+        return sum(float(w.square().sum()) for weights in all_weights for w in weights)
+    learnt = square(layer.initial(1) for layer in net.ttt_layers)
+    return (square(memory.fast) / learnt)**0.5 if memory.fast and learnt else 1.0
 
 
 def n_bytes(state: LogerState) -> int:

@@ -78,6 +78,10 @@ class Backbone(abc.ABC):
     tiny: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Options that make it as light as it can be, for tests; the results may mean nothing."""
 
+    def state_figures(self, state: Any) -> Mapping[str, float]:
+        """Return figures about a state that a long run should keep an eye on, by name and unit."""
+        return {}
+
     @classmethod
     def check_weights(cls, path: Path) -> None:
         """Raise WeightsError unless a file holds all tensors of this net, and none besides."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 import logging
 from pathlib import Path
-from typing import Any, Literal, Tuple
+from typing import Any, Literal, Mapping, Tuple
 
 import numpy as np
 
@@ -98,6 +98,11 @@ class LogerBackbone(StatefulBackbone):
         gauge = now.gauge if self._config.variant == 'loger' else None
         after = now._replace(stream=stream, net=net, n_windows=now.n_windows + 1)
         return after, self._nets.with_lost(replace(prediction, gauge=gauge), window)
+
+    def state_figures(self, state: Any) -> Mapping[str, float]:
+        """Return the size of the memory, and the norm of the fast weights over the learnt one."""
+        return {'state MB': self._states.n_bytes(state) / 1e6,
+                'norm ratio': self._states.growth(state.net, self._network.net)}
 
     def _reset_when_due(self, state: Any) -> Any:
         """Return the state with the fast weights as they were learnt at every so many windows."""

@@ -4,12 +4,12 @@
 (`cv2.SIFT_create().detectAndCompute`) on the same images; it prints the time of the whole
 pipeline (tracking, windows, dense depth, alignment and map) over that of SIFT. Reading the
 images is not counted. `bench growth` streams laps of a synthetic street through the pipeline and
-prints, block by block, the time of a frame over that in the first block and the memory in use:
-both should stay flat. `bench align` measures alignment with a scale for every depth layer on
-simulated predictions: the time of a new frame over that of one
+prints, block by block, the time of a frame over that in the first block, the memory in use, and
+what a backbone says of its state: all should stay flat. `bench align` measures alignment with a
+scale for every depth layer on simulated predictions: the time of a new frame over that of one
 `skimage.segmentation.felzenszwalb(depth, 300, 1.1, 500)` on the same map, and time and memory over
-a stream of many windows. `bench nets` measures the networks; it has options of its own, see
-`longrecon bench nets --help`.
+a stream of many windows. `bench nets` measures the networks, `bench stream` one that takes frames
+one by one; they have options of their own, see `longrecon bench nets --help`.
 
 examples:
   longrecon bench sfm clips/a clips/b
@@ -39,7 +39,8 @@ from .tables import print_table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
-    parser.add_argument('what', metavar='WHAT', help='growth, align, nets, or a backbone (sfm)')
+    parser.add_argument('what', metavar='WHAT',
+                        help='growth, align, nets, stream, or a backbone (sfm)')
     parser.add_argument('inputs', metavar='INPUT', type=Path, nargs='*',
                         help='folders, videos or bags for a backbone')
     parser.add_argument('--max-frames', metavar='N', type=int, help='stop after N frames')
@@ -60,10 +61,10 @@ def main(args: argparse.Namespace) -> int:
     if args.what == 'align':
         bench_align(config, args.windows)
         return 0
-    if args.what == 'nets':
-        raise ConfigError('bench nets: its options come after the two words')
+    if args.what in ('nets', 'stream'):
+        raise ConfigError(f'bench {args.what}: its options come after the two words')
     if args.what not in backbones.available():
-        raise ConfigError(f'bench {args.what}: choose growth, align, nets or one of: '
+        raise ConfigError(f'bench {args.what}: choose growth, align, nets, stream or one of: '
                           f'{", ".join(backbones.available())}')
     if not args.inputs:
         raise ConfigError(f'bench {args.what}: give at least one INPUT')
@@ -97,7 +98,7 @@ def _against_sift(config: Config, path: Path, max_frames: int | None) -> tuple[s
 def _growth(config: Config, n_frames: int, block: int) -> None:
     film = Production.of(Recipe('street', None, (320, 240))).film
     pipeline = Pipeline.from_config(config)
-    rows, first_ms, spent_s = [], None, 0.0
+    rows, first_ms, spent_s, figures = [], None, 0.0, {}
     with show_progress(n_frames) as progress:
         for i in range(n_frames):
             frame = film.frame(i).to_frame()
@@ -107,7 +108,8 @@ def _growth(config: Config, n_frames: int, block: int) -> None:
             if (i + 1) % block == 0:
                 ms = 1e3 * spent_s / block
                 first_ms, spent_s = first_ms or ms, 0.0
+                figures = pipeline.state_figures()
                 rows.append((str(i + 1), f'{ms:.1f}', f'{ms / first_ms:.2f}',
-                             f'{resident_mb():.0f}'))
+                             f'{resident_mb():.0f}', *(f'{v:.4g}' for v in figures.values())))
             progress.update(i + 1, f'{resident_mb():.0f} MB')
-    print_table(('frames', 'ms/frame', 'ratio', 'MB'), rows)
+    print_table(('frames', 'ms/frame', 'ratio', 'MB', *figures), rows)

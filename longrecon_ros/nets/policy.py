@@ -82,13 +82,24 @@ def fill_randomly(net: nn.Module, policy: Policy, seed: int = 0) -> nn.Module:
     for name, parameter in list(net.named_parameters()):
         values = torch.empty(parameter.shape, device=policy.device)
         if parameter.dim() > 1:
-            values.normal_(0, 0.02, generator=generator)
+            values.normal_(0, _deviation(name, parameter), generator=generator)
         else:
-            values.fill_(0.1 if name.endswith('gamma') else not name.endswith('bias'))
+            values.fill_(0.2 if name.endswith('gamma') else not name.endswith('bias'))
         set_parameter(net, name, values.to(types[name]))
     for buffer in net.buffers():
         buffer.data = buffer.data.to(policy.device)
     return net.eval()
+
+
+def _deviation(name: str, parameter: torch.Tensor) -> float:
+    """Return the spread that keeps the size of what goes through; tokens are as large as that."""
+    if name.endswith(('token', 'tokens', 'embed')) or 'pe_token' in name:
+        return 0.5
+    if name.startswith(('point_head', 'depth_head')):
+        return 0.02                         # what comes out is a logarithm
+    # of matrices (out, in, ...), and of fast weights (heads, in, out)
+    n_in = parameter.shape[1] if name.endswith(('.w0', '.w1', '.w2')) else parameter[0].numel()
+    return n_in**-0.5
 
 
 def set_parameter(net: nn.Module, name: str, values: torch.Tensor) -> None:

@@ -1,0 +1,50 @@
+"""Network backbones in the real node: tiny untrained nets, seen from outside over DDS."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed: make test, or source a ROS')
+pytest.importorskip('torch', reason='torch is not installed: make test')
+from rig import Rig
+
+from longrecon_ros import backbones
+from longrecon_ros.ros.messages import stamp_ns
+from longrecon_ros.synthetic.recipe import Production, Recipe
+
+N = 20
+NETWORKS = [name for name in backbones.available()
+            if backbones.load(name).tiny.get('weights') == 'random']
+
+
+def test_there_are_networks():
+    assert {'pi3', 'vggt', 'loger'} <= set(NETWORKS)
+
+
+@pytest.fixture(scope='module')
+def frames():
+    """Return the frames of a short drive."""
+    film = Production.of(Recipe('street', n_frames=N, size=(160, 120))).film
+    return [film.frame(i).to_frame() for i in range(N)]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize('name', NETWORKS)
+def test_every_image_gives_an_odometry_and_an_untrained_net_is_called_so(frames, tmp_path, name):
+    options = {f'{name}.{key}': value for key, value in backbones.load(name).tiny.items()}
+    with Rig(tmp_path, {'backbone': name, **options, 'window.size': 6, 'window.overlap': 2,
+                        'node.save_folder': str(tmp_path / 'saved')}) as rig:
+        rig.send_info(frames[0])
+        rig.send(frames)
+        rig.wait_processed(18)          # of whole windows: 6, and then 4 at a time
+        assert rig.call('save').success
+        rig.wait(lambda: len(rig.odometry) >= 18 and rig.clouds)
+    assert [stamp_ns(m.header.stamp) for m in rig.odometry[:18]] == \
+        [f.stamp_ns for f in frames[:18]]
+    for message in rig.odometry:
+        p = message.pose.pose.position
+        assert np.isfinite([p.x, p.y, p.z]).all()
+    summary = json.loads((tmp_path / 'saved' / 'result.json').read_text())
+    assert summary['backbone'] == name and summary['untrained']
+    assert 'UNTRAINED' in (tmp_path / 'saved' / 'report.html').read_text()
