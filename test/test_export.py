@@ -40,15 +40,11 @@ CONTROL_FLOW = {'If', 'Loop', 'Scan', 'NonZero', 'Range', 'SequenceConstruct'}
 
 
 def make(name, seed=0):
-    """Return a small net with random weights that keep depth and rotations lively."""
+    """Return a small net with random weights."""
     cls, size, _ = NETS[name]
     with torch.device('meta'):
         net = cls(size)
-    net = policy.fill_randomly(net, CPU, seed)
-    for parameter in net.parameters():
-        if parameter.dim() > 1:
-            parameter.data *= 4
-    return net
+    return policy.fill_randomly(net, CPU, seed)
 
 
 def write(net, name, folder, parts, **options):

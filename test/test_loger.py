@@ -192,7 +192,7 @@ def _long_run(n_windows):
             assert np.isfinite(prediction.local_points).all()
             assert (prediction.states == FrameState.TRACKED).all()
     assert len(sizes) == 1, 'the state has one size'
-    assert max(np.abs(np.array(norms) - 1)) < 0.02, norms
+    assert max(np.abs(np.array(norms) - 1)) < 1e-3, norms
 
 
 CHILD = """
@@ -229,6 +229,19 @@ def test_a_killed_stream_goes_on_to_the_same_result(tmp_path):
         assert_same(a, b, atol=1e-6)
 
 
+def test_a_state_can_move_to_another_object_and_device():
+    backbone, windows = make(), windows_of(make())
+    states, predictions = run(backbone, windows)
+    for k in (0, 3):
+        state = make().adopt_state(states[k])
+        assert_same(backbone.step(state, windows[k])[1], predictions[k])
+    from longrecon_ros.backbones._loger_state import moved
+    away = moved(states[3], torch.device('meta'))
+    tensors = [t for part in (*away.net.fast, *away.net.past) for t in part]
+    assert len(tensors) == 2 * 3 + 2
+    assert {t.device.type for t in [*tensors, *away.stream.tokens.values()]} == {'meta'}
+
+
 def test_a_state_is_whole_or_refused(tmp_path):
     backbone, file = make(), tmp_path / 'state.pt'
     windows = windows_of(backbone)
@@ -248,13 +261,22 @@ def test_a_state_is_whole_or_refused(tmp_path):
 
 
 def test_faithful_numerics_are_close_to_ours():
-    ours, faithful = make(), make(faithful=True)
-    windows = windows_of(ours)[:3]
-    for a, b in zip(run(ours, windows)[1], run(faithful, windows)[1]):
-        assert_same(a, b, atol=0.05)
-    short = make(precision='bfloat16')
-    for a, b in zip(run(ours, windows)[1], run(short, windows)[1]):
-        assert np.abs(a.T_window_camera - b.T_window_camera).max() < 0.2
+    windows = windows_of(make())[:4]
+    # rounding to bfloat16 is what makes two right ways of computing an update differ
+    for orthogonal, tolerance in (('float32', 1e-4), ('bfloat16', 0.1)):
+        ours, faithful = (run(make(orthogonal=orthogonal, faithful=is_faithful), windows)[1]
+                          for is_faithful in (False, True))
+        for a, b in zip(ours, faithful):
+            assert np.abs(a.T_window_camera - b.T_window_camera).max() < tolerance
+            assert np.abs(a.confidence - b.confidence).max() < 5 * tolerance
+    assert_same(ours[0], faithful[0], atol=1e-6)
+
+
+def test_a_net_in_a_short_type_sees_much_the_same():
+    windows = windows_of(make())[:3]
+    for a, b in zip(run(make(), windows)[1], run(make(precision='bfloat16'), windows)[1]):
+        assert np.abs(a.T_window_camera - b.T_window_camera).max() < 0.3
+        assert (b.states == FrameState.TRACKED).all()
 
 
 def test_weights_are_not_fetched_and_the_reason_is_said(tmp_path):

@@ -10,14 +10,15 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from longrecon_ros.nets import pi3, pi3x, policy, rope, rotation, vggt  # noqa: E402
+from longrecon_ros.nets import pi3, pi3x, policy, rope, rotation, stream3r, vggt  # noqa: E402
 from longrecon_ros.nets.runtime import TorchRuntime  # noqa: E402
 
 NETS = Path(policy.__file__).parent
 PARITY = Path(os.environ.get('LONGRECON_PARITY',
                              Path(__file__).parents[2] / 'shared' / 'parity'))
 MAKERS = {'pi3': (pi3.Pi3Net, pi3.TINY, pi3.LARGE), 'pi3x': (pi3x.Pi3XNet, pi3.TINY, pi3.LARGE),
-          'vggt': (vggt.VggtNet, vggt.TINY, vggt.LARGE)}
+          'vggt': (vggt.VggtNet, vggt.TINY, vggt.LARGE),
+          'stream3r': (stream3r.Stream3rNet, vggt.TINY, vggt.LARGE)}
 pytestmark = pytest.mark.torch
 
 
@@ -59,7 +60,7 @@ def test_a_forward_pass_never_looks_at_a_value(name):
 
 @pytest.mark.parametrize('name, n_parameters, bf16_gb', [
     ('pi3', 958_696_732, (1.91, 1.94)), ('pi3x', 992_465_329, (1.95, 2.05)),
-    ('vggt', 1_190_596_120, (2.9, 3.0))])
+    ('vggt', 1_190_596_120, (2.9, 3.0)), ('stream3r', 1_190_596_120, (2.9, 3.0))])
 def test_large_matrices_are_in_the_short_type_once_and_heads_are_not(name, n_parameters, bf16_gb):
     net = on_meta(name)
     types = policy.dtypes(net, policy.Policy(torch.device('cpu'), torch.bfloat16))

@@ -157,7 +157,8 @@ def test_a_field_of_view_that_no_camera_has_gives_a_finite_K():
 @pytest.mark.parametrize('name, size, expected', [
     ('pi3', (1241, 376), (924, 266)), ('pi3', (640, 480), (574, 434)),
     ('pi3x', (320, 240), (574, 434)), ('vggt', (1241, 376), (518, 154)),
-    ('vggt', (640, 480), (518, 392)), ('vggt', (480, 640), (392, 518))])
+    ('vggt', (640, 480), (518, 392)), ('vggt', (480, 640), (392, 518)),
+    ('stream3r', (640, 480), (518, 392))])
 def test_images_come_in_the_size_of_the_training(name, size, expected):
     chosen = backbones.load(name)
     spec = chosen.Config().limits(chosen.spec)
@@ -246,7 +247,7 @@ def test_without_torch_everything_else_works_and_the_way_to_get_it_is_said():
     code = ('import sys; sys.modules["torch"] = None\n'
             'from longrecon_ros import backbones\n'
             'from longrecon_ros.errors import MissingDependency\n'
-            'for name in ("pi3", "pi3x", "vggt"):\n'
+            'for name in ("pi3", "pi3x", "vggt", "stream3r"):\n'
             '    chosen = backbones.load(name)\n'
             '    assert chosen.spec.weights[0].name == name and chosen.Config()\n'
             '    try:\n'
@@ -255,4 +256,4 @@ def test_without_torch_everything_else_works_and_the_way_to_get_it_is_said():
             '        print(error)\n')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count('needs torch: pip install torch') == 3
+    assert done.stdout.count('needs torch: pip install torch') == 4

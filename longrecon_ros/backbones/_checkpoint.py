@@ -16,8 +16,8 @@ from ..nets.policy import dtypes, Policy, set_parameter
 from ._network_config import Definition
 
 _N_NAMED = 3
-_WRAPPED_NAMES = 'module.'
-"""Stands before all names where a net was trained on several devices."""
+_WRAPPED_NAMES = ('module.', 'net.')
+"""Stand before all names where a net was trained on several devices, or inside of another one."""
 _WRAPPERS = ('model', 'state_dict', 'model_state_dict')
 """Keys under which training code likes to put the tensors of a .pt file."""
 
@@ -147,8 +147,9 @@ def _tensors_of(values: Any, path: Path) -> Dict[str, Tensor]:
             not all(isinstance(value, Tensor) for value in values.values()):
         raise WeightsError(f'{path}: no checkpoint, which is a table of named tensors; give a '
                            '.safetensors file, or a .pt file of a state dict')
-    if all(key.startswith(_WRAPPED_NAMES) for key in values):
-        values = {key.removeprefix(_WRAPPED_NAMES): value for key, value in values.items()}
+    for prefix in _WRAPPED_NAMES:
+        if all(key.startswith(prefix) for key in values):
+            values = {key.removeprefix(prefix): value for key, value in values.items()}
     return values
 
 

@@ -166,19 +166,17 @@ def from_pointmaps(memory: Memory, window: Window, result: NamedTuple,
     the K that fits the first window best, which the memory keeps. Without, or where nothing fits,
     they stay as the net gives them, and there is no K.
     """
-    T, points, confidence = to_host(result.T_world_camera[0], result.local_points[0],
-                                    result.confidence[0, ..., 0].sigmoid())
-    prediction = assemble(window, T, points, confidence)
-    if not use_pinhole:
-        return memory, prediction
-    K = window.frames[0].K
+    points, K = result.local_points[0], window.frames[0].K
+    T, confidence = to_host(result.T_world_camera[0], result.confidence[0, ..., 0].sigmoid())
     if K is None:
-        K = common_K(prediction) if memory.K is None else memory.K
+        K = memory.K
+    if use_pinhole and K is None:
+        K = common_K(assemble(window, T, *to_host(points), confidence))
         memory = memory._replace(K=K)
-    if K is not None:
-        depth = np.ascontiguousarray(points[..., 2])
-        prediction = assemble(window, T, pointmap_from_depth(depth, K), confidence, K)
-    return memory, prediction
+    if not use_pinhole or K is None:
+        return memory, assemble(window, T, *to_host(points), confidence)
+    depth, = to_host(points[..., 2])
+    return memory, assemble(window, T, pointmap_from_depth(depth, K), confidence, K)
 
 
 def assemble(window: Window, T_window_camera: np.ndarray, points: np.ndarray,

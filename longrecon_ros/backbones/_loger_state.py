@@ -32,7 +32,7 @@ class LogerState(NamedTuple):
 def set_numerics(config: Any, net: LogerNet, policy: Policy) -> None:
     """Tell a net how to compute its fast weights; ``config`` is a `LogerConfig`."""
     net.numerics = Numerics(policy.dtype, getattr(torch, config.orthogonal),
-                            use_batch=not config.faithful)
+                            is_leaky=config.faithful, use_batch=not config.faithful)
     if config.faithful:
         net.angle_type = policy.dtype
 
@@ -60,6 +60,15 @@ def n_bytes(state: LogerState) -> int:
 def _tensors(net: NetMemory) -> Iterator[Tensor]:
     for part in (*(net.fast or ()), *(net.past or ())):
         yield from part
+
+
+def moved(state: LogerState, device: torch.device) -> LogerState:
+    """Return a state with all its tensors on a device."""
+    def move(group):
+        return group and tuple(type(item)(*(t.to(device) for t in item)) for item in group)
+    tokens = {key: value.to(device) for key, value in state.stream.tokens.items()}
+    return state._replace(stream=state.stream._replace(tokens=tokens),
+                          net=NetMemory(move(state.net.fast), move(state.net.past)))
 
 
 def save(state: LogerState, path: Path, name: str) -> None:

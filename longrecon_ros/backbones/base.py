@@ -115,6 +115,50 @@ class ExportableBackbone(Backbone):
         """Return the torch module, in float32 on the CPU, and which weights it has, in words."""
 
 
+class NetworkBackbone(ExportableBackbone):
+    """A backbone that puts each window through one network; its Config is a `NetworkConfig`.
+
+    Subclasses say which network (`definition`) and what its result means (`predict`).
+    """
+
+    def __init__(self, config: Any = None):
+        from ._network_config import feedforward
+        self._config = self.Config() if config is None else config
+        self.spec = self._config.limits(self.spec)
+        self._nets = feedforward(self.spec.name)
+        self._network = self._nets.Network(self.spec, self._config,
+                                           self.definition(self._config.size))
+        self.is_untrained = self._network.is_untrained
+
+    @staticmethod
+    @abc.abstractmethod
+    def definition(size: str) -> Any:
+        """Return the `Definition` of the network of a size; this may need torch."""
+
+    @abc.abstractmethod
+    def predict(self, memory: Any, window: Window, result: Any) -> Tuple[Any, Prediction]:
+        """Return the memory after a window, and what the network's result says of it."""
+
+    def init(self) -> Any:
+        """Return the memory of a stream that has seen nothing."""
+        return self._nets.Memory()
+
+    def step(self, state: Any, window: Window) -> Tuple[Any, Prediction]:
+        """Predict one window; frames of the last one are not encoded again."""
+        memory, result = self._network.run(state, window)
+        return self.predict(memory, window, result)
+
+    def export_net(self) -> Tuple[Any, str]:
+        """Return the torch module, in float32 on the CPU, and which weights it has, in words."""
+        return self._network.export_net()
+
+    @classmethod
+    def check_weights(cls, path: Path) -> None:
+        """Raise WeightsError unless a file holds all tensors of the net, and none besides."""
+        from ._network_config import feedforward
+        feedforward(cls.spec.name).check_weights(cls.definition('large'), path, cls.spec.name)
+
+
 class StatefulBackbone(Backbone):
     """A backbone whose state can outlast the process: a stream goes on from a file of it."""
 
@@ -125,3 +169,7 @@ class StatefulBackbone(Backbone):
     @abc.abstractmethod
     def load_state(self, path: Path) -> Any:
         """Return the state of a file, on this object's device; InputError if it is none."""
+
+    @abc.abstractmethod
+    def adopt_state(self, state: Any) -> Any:
+        """Return a state of another object of this class, moved to this object's device."""

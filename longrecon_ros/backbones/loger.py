@@ -20,13 +20,11 @@ import numpy as np
 
 from ..errors import WeightsError
 from ..types import Prediction, Window
+from ._blank import is_blank
 from ._network_config import Definition, feedforward, NetworkConfig, PATCH, TINY
 from .base import BackboneSpec, StatefulBackbone
 
 _log = logging.getLogger(__name__)
-
-_MIN_DEVIATION = 1.5
-"""Of grey levels in an image with content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +75,14 @@ class LogerBackbone(StatefulBackbone):
 
     def step(self, state: Any, window: Window) -> Tuple[Any, Prediction]:
         """Predict one window and remember it; see the module's docstring for frames that fail."""
-        from ..nets.loger import Roles, roles_of
-        good = [not is_blank(frame.image) for frame in window.frames]
-        if not any(good):
+        good = np.array([not is_blank(frame.image) for frame in window.frames])
+        if not good.any():
             return state, self._nets.all_lost(window)
         now = self._reset_when_due(state)
-        seen = replace(window, frames=tuple(f for f, is_good in zip(window.frames, good)
-                                            if is_good), n_overlap=0)
-        roles = np.repeat(np.arange(3), roles_of(
-            len(good), window.usual_size or len(good), window.usual_overlap or window.n_overlap))
-        counts = np.bincount(roles[np.array(good)], minlength=3)
+        seen = replace(window, n_overlap=0, frames=tuple(
+            frame for frame, is_good in zip(window.frames, good) if is_good))
         stream, (result, net) = self._network.run(now.stream, seen, now.net,
-                                                  Roles(*counts.tolist()))
+                                                  _roles(window, good))
         if not self._states.is_sound(net, result.T_world_camera):
             _log.warning('%s: window %d (frames %d to %d) gave numbers that are not finite; it is '
                          'not remembered', self.spec.name, window.index, window.frame_ids[0],
@@ -123,6 +117,10 @@ class LogerBackbone(StatefulBackbone):
         """Return the state of a file, on this object's device; InputError if it is none."""
         return self._states.load(path, self._state_name, self._network.policy.device)
 
+    def adopt_state(self, state: Any) -> Any:
+        """Return a state of another object of this class, moved to this object's device."""
+        return self._states.moved(state, self._network.policy.device)
+
     @classmethod
     def check_weights(cls, path: Path) -> None:
         """Raise WeightsError unless a file holds all tensors of the net, and none besides.
@@ -136,9 +134,12 @@ class LogerBackbone(StatefulBackbone):
             nets.check_weights(_definition(LogerConfig(variant='loger')), path, name)
 
 
-def is_blank(image: np.ndarray) -> bool:
-    """Say whether an image (H, W, 3) uint8 shows nothing: black, washed out, one colour."""
-    return float(image[::4, ::4].std(axis=(0, 1)).max()) < _MIN_DEVIATION
+def _roles(window: Window, good: np.ndarray) -> Any:
+    """Return how many of the good frames of a window play which role (`nets.loger.Roles`)."""
+    from ..nets.loger import Roles, roles_of
+    n = len(good)
+    counts = roles_of(n, window.usual_size or n, window.usual_overlap or window.n_overlap)
+    return Roles(*np.bincount(np.repeat(np.arange(3), counts)[good], minlength=3).tolist())
 
 
 def _definition(config: LogerConfig) -> Definition:

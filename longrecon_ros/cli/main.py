@@ -25,6 +25,7 @@ VERBS = MappingProxyType({
     'export': ('.export', 'write the network of a backbone as graphs of ONNX'),
     'bench': ('.bench', 'measure speed and accuracy on this machine'),
     'bench nets': ('.bench_nets', 'measure the networks: time, FLOP, memory'),
+    'bench stream': ('.bench_stream', 'measure STream3R frame by frame: does anything grow'),
 })
 """Name of a verb to its module, relative to this package, and what it does. A module has
 ``add_arguments(parser)`` and ``main(args) -> int``; its docstring is the text of ``--help``.

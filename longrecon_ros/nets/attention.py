@@ -1,6 +1,6 @@
 """Multi-head attention; the one place that calls scaled_dot_product_attention."""
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Callable, NamedTuple, Optional, Tuple
 
 import torch
 from torch import nn, Tensor
@@ -17,6 +17,10 @@ class KeysValues(NamedTuple):
 
     keys: Tensor
     values: Tensor
+
+
+Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""What takes queries, keys and values to mixed values, as `attend` does: who looks at whom."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -51,9 +55,9 @@ class Attention(nn.Module):
             q, k = rotate(q, by), rotate(k, by)
         return q, k, v
 
-    def forward(self, x: Tensor, by: Optional[Rotation] = None) -> Tensor:
+    def forward(self, x: Tensor, by: Optional[Rotation] = None, mix: Mix = attend) -> Tensor:
         """Mix the tokens (B, P, C) of each sequence."""
-        return self.proj(attend(*self.project(x, by)))
+        return self.proj(mix(*self.project(x, by)))
 
     def look_back(self, x: Tensor, by: Optional[Rotation],
                   past: Optional[KeysValues]) -> Tuple[Tensor, KeysValues]:

@@ -5,7 +5,7 @@ from typing import Callable, Container, List, Optional, Sequence, Tuple
 import torch
 from torch import nn, Tensor
 
-from .attention import Attention, CrossAttention, KeysValues
+from .attention import attend, Attention, CrossAttention, KeysValues, Mix
 from .layers import LayerNorm, LayerScale, Mlp
 from .rope import Rotation
 
@@ -24,9 +24,9 @@ class Block(nn.Module):
         self.ls1 = LayerScale(dim) if use_scale else nn.Identity()
         self.ls2 = LayerScale(dim) if use_scale else nn.Identity()
 
-    def forward(self, x: Tensor, by: Optional[Rotation] = None) -> Tensor:
+    def forward(self, x: Tensor, by: Optional[Rotation] = None, mix: Mix = attend) -> Tensor:
         """Return the tokens (B, P, C) after the block."""
-        x = x + self.ls1(self.attn(self.norm1(x), by))
+        x = x + self.ls1(self.attn(self.norm1(x), by, mix))
         return x + self.ls2(self.mlp(self.norm2(x)))
 
     def look_back(self, x: Tensor, by: Optional[Rotation],
@@ -57,20 +57,21 @@ class CrossBlock(nn.Module):
 
 def alternate(frame_blocks: Sequence[Block], global_blocks: Sequence[Block], tokens: Tensor,
               by: Rotation, keep: Container[int],
-              after: Callable[[int, Tensor], Tensor] = lambda _number, x: x) -> List[Tensor]:
+              after: Callable[[int, Tensor], Tensor] = lambda _number, x: x,
+              mix_of: Callable[[int], Mix] = lambda _pair: attend) -> List[Tensor]:
     """Run tokens (B, N, P, C) through pairs of a frame block and a global block.
 
     A frame block mixes the P tokens of each frame, a global block all N P of a sequence; ``by`` is
     the rotation of one frame. After each block, ``after`` gets its number (frame blocks are even)
-    and the tokens (B, N P, C), and returns what goes on. Returns for the pairs in ``keep`` the
-    outputs of both blocks side by side, (B, N, P, 2 C) (VGGT, Wang et al., CVPR 2025, section 3.2;
-    pi3 likewise).
+    and the tokens (B, N P, C), and returns what goes on. ``mix_of`` gets the number of a pair and
+    returns how its global block attends. Returns for the pairs in ``keep`` the outputs of both
+    blocks side by side, (B, N, P, 2 C) (VGGT, Wang et al., CVPR 2025, section 3.2; pi3 likewise).
     """
     b, n, p, c = tokens.shape
     by_all, kept, x = by.repeat(n), [], tokens
     for i, (frame_block, global_block) in enumerate(zip(frame_blocks, global_blocks)):
         inside = after(2 * i, frame_block(x.reshape(b * n, p, c), by).reshape(b, n * p, c))
-        x = after(2 * i + 1, global_block(inside, by_all))
+        x = after(2 * i + 1, global_block(inside, by_all, mix_of(i)))
         if i in keep:
             kept.append(torch.cat([inside.reshape(b, n, p, c), x.reshape(b, n, p, c)], dim=-1))
     return kept

@@ -1,9 +1,12 @@
 """VGGT's camera head: the pose encoding of each frame, refined four times."""
 
+from typing import Callable
+
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
+from .attention import attend, Mix
 from .blocks import Block
 from .layers import LayerNorm, Linear, Mlp
 
@@ -33,17 +36,21 @@ class CameraHead(nn.Module):
         """Return x (..., C) normalised without learnt factors."""
         return functional.layer_norm(x, x.shape[-1:], eps=_MODULATION_EPS)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return the encodings after each round, (4, B, N, 9), of camera tokens (B, N, C)."""
+    def forward(self, tokens: Tensor,
+                mix_of: Callable[[int, int], Mix] = lambda _round, _block: attend) -> Tensor:
+        """Return the encodings after each round, (4, B, N, 9), of camera tokens (B, N, C).
+
+        ``mix_of`` gets the numbers of a round and of a block, and returns how that attends.
+        """
         x = self.token_norm(tokens)
         base = self.modulation_norm(x)
         encoding = self.empty_pose_tokens.expand(*x.shape[:2], -1)
         total, rounds = torch.zeros_like(encoding), []
-        for _ in range(N_ITERATIONS):
+        for number in range(N_ITERATIONS):
             shift, scale, gate = self.poseLN_modulation(self.embed_pose(encoding)).chunk(3, -1)
             y = gate * (base * (1 + scale) + shift) + x
-            for block in self.trunk:
-                y = block(y)
+            for i, block in enumerate(self.trunk):
+                y = block(y, mix=mix_of(number, i))
             total = encoding = total + self.pose_branch(self.trunk_norm(y))
             rounds.append(torch.cat([total[..., :7], functional.relu(total[..., 7:])], dim=-1))
         return torch.stack(rounds)

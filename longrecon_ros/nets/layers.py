@@ -22,6 +22,19 @@ class LayerNorm(nn.LayerNorm):
                                      self.bias, self.eps)
 
 
+class RmsNorm(nn.Module):
+    """A norm by the root of the mean square, in float32."""
+
+    def __init__(self, dim: int, eps: float):
+        super().__init__()
+        self.weight, self._eps = nn.Parameter(torch.ones(dim)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last dimension."""
+        x = x.float()
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self._eps) * self.weight
+
+
 class LayerScale(nn.Module):
     """A learnt factor a channel."""
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from . import ttt
 from .attention import KeysValues, split_heads
 from .blocks import alternate, Block
-from .layers import Linear
+from .layers import Linear, RmsNorm
 from .pi3 import Pi3Net, Pi3Output, Pi3Size
 from .rope import Rotation
 from .vit import EPS, PATCH
@@ -80,19 +80,6 @@ class Memory(NamedTuple):
 NOTHING = Memory()
 
 
-class RmsNorm(nn.Module):
-    """A norm by the root of the mean square, in float32."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last dimension."""
-        x = x.float()
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + _NORM_EPS) * self.weight
-
-
 class FastLayer(nn.Module):
     """Recalls by the tokens of a window, then stores them (large-chunk test-time training)."""
 
@@ -104,8 +91,8 @@ class FastLayer(nn.Module):
             setattr(self, name, nn.Parameter(torch.zeros(self.heads, *shape)))
         self.to_qkv, self.c_proj = (Linear(dim, out, bias=False) for out in (3 * dim, dim))
         self.lr_fc = Linear(dim, 3 * self.heads)
-        self.o_norm = RmsNorm(head_dim)
-        self.pre_norm = RmsNorm(dim) if has_pre_norm else nn.Identity()
+        self.o_norm = RmsNorm(head_dim, _NORM_EPS)
+        self.pre_norm = RmsNorm(dim, _NORM_EPS) if has_pre_norm else nn.Identity()
         self._rate_bias = ttt.base_rate(_BASE_RATE)
 
     def initial(self, b: int) -> ttt.FastWeights:

@@ -37,6 +37,9 @@ class Numerics:
     """Of products with fast weights; bfloat16 where the official code runs under autocast."""
     orthogonal: torch.dtype = torch.bfloat16
     """Of the orthogonalisation. Rounding shows there: float32 is for exact comparisons."""
+    is_leaky: bool = True
+    """Columns are divided by their length plus 1e-5, as in the official code, and so lose up to
+    1e-5 of a unit of length at every update (some percent in 10,000); False: they keep it."""
     use_batch: bool = True
     """Orthogonalise the three matrices together: they have one shape but for a transposition."""
 
@@ -98,17 +101,18 @@ def steps(direction: FastWeights, numerics: Numerics) -> FastWeights:
     return FastWeights(s[:n], s[n:2 * n].transpose(1, 2), s[2 * n:])
 
 
-def add(weights: FastWeights, step: FastWeights) -> FastWeights:
-    """Return the weights after a step; each column keeps its length."""
-    return FastWeights(*map(_add, weights, step))
+def add(weights: FastWeights, step: FastWeights, numerics: Numerics) -> FastWeights:
+    """Return the weights after a step; each column keeps its length (see `Numerics.is_leaky`)."""
+    return FastWeights(*(_add(w, s, numerics.is_leaky) for w, s in zip(weights, step)))
 
 
 def update(weights: FastWeights, direction: FastWeights, numerics: Numerics) -> FastWeights:
     """Return the weights after one step in a direction (`gradients`, or a sum of them)."""
-    return add(weights, steps(direction, numerics))
+    return add(weights, steps(direction, numerics), numerics)
 
 
-def _add(w: Tensor, step: Tensor) -> Tensor:
+def _add(w: Tensor, step: Tensor, is_leaky: bool) -> Tensor:
     moved = w + step
     lengths, new_lengths = (x.norm(dim=1, keepdim=True) for x in (w, moved))
-    return moved / (new_lengths + _EPS) * lengths
+    divisor = new_lengths + _EPS if is_leaky else new_lengths.clamp(min=_EPS)
+    return moved / divisor * lengths

@@ -6,12 +6,13 @@ from the paper and the names and shapes of the released checkpoint, without its 
 """
 
 from dataclasses import dataclass
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import nn, Tensor
 
 from . import rotation as rotations
+from .attention import attend, Mix
 from .blocks import alternate, Block
 from .camera_head import CameraHead
 from .dpt import DptHead, DptSize
@@ -54,6 +55,19 @@ class VggtOutput(NamedTuple):
     points_confidence: Optional[Tensor] = None      # (B, N, H, W) f32, 1 or more
 
 
+class Sight(NamedTuple):
+    """Which frames a frame looks at, where VGGT looks at all of the sequence."""
+
+    tokens: Callable[[int], Mix] = lambda _pair: attend
+    """How the global block of a pair attends."""
+    cameras: Callable[[int, int], Mix] = lambda _round, _block: attend
+    """How a block of the camera head attends in one of its rounds."""
+    is_start: bool = True                   # the first frame is the first of the sequence
+
+
+ALL = Sight()
+
+
 class Aggregator(nn.Module):
     """Frames to tokens that know of all frames."""
 
@@ -76,23 +90,26 @@ class Aggregator(nn.Module):
         """Return the patch tokens (F, h w, C) of RGB images (F, 3, H, W) in [0, 1]."""
         return self.patch_embed((images - self.mean) / self.std)
 
-    def special_tokens(self, b: int, n: int) -> Tensor:
+    def special_tokens(self, b: int, n: int, is_start: bool = True) -> Tensor:
         """Return camera and register tokens (B, N, 5, C)."""
         slots = torch.cat([self.camera_token, self.register_token], dim=2)
-        return torch.cat([slots[:, :1], slots[:, 1:].expand(-1, n - 1, -1, -1)],
-                         dim=1).expand(b, -1, -1, -1)
+        first, others = slots[:, :1], slots[:, 1:]
+        if not is_start:
+            return others.expand(b, n, -1, -1)
+        return torch.cat([first, others.expand(-1, n - 1, -1, -1)], dim=1).expand(b, -1, -1, -1)
 
-    def forward(self, patches: Tensor, h: int, w: int) -> List[Tensor]:
+    def forward(self, patches: Tensor, h: int, w: int, sight: Sight = ALL) -> List[Tensor]:
         """Return the levels, (B, N, 5 + h w, 2 C) each, of patch tokens (B, N, h w, C).
 
         Those that the dense heads read, in their order, and last the one of the camera head.
         """
-        tokens = torch.cat([self.special_tokens(*patches.shape[:2]), patches], dim=2)
+        special = self.special_tokens(*patches.shape[:2], sight.is_start)
+        tokens = torch.cat([special, patches], dim=2)
         by = rotation(grid_positions(h, w, N_SPECIAL, patches.device),
                       self._size.dim // self._size.heads)
         wanted = sorted({*self._size.levels, self._size.depth - 1})
         kept = dict(zip(wanted, alternate(self.frame_blocks, self.global_blocks, tokens, by,
-                                          wanted)))
+                                          wanted, mix_of=sight.tokens)))
         return [kept[level] for level in (*self._size.levels, self._size.depth - 1)]
 
 
@@ -117,9 +134,13 @@ class VggtNet(nn.Module):
     def decode(self, patches: Tensor, size: Tuple[int, int],
                use_points: bool = False) -> VggtOutput:
         """Return the result of encoded frames (B, N, h w, C); ``size`` is (H, W) px."""
+        return self._decode(patches, size, use_points, ALL)
+
+    def _decode(self, patches: Tensor, size: Tuple[int, int], use_points: bool,
+                sight: Sight) -> VggtOutput:
         h, w = (side // PATCH for side in size)
-        *levels, last = self.aggregator(patches, h, w)
-        encoding = self.camera_head(last[:, :, 0])[-1]
+        *levels, last = self.aggregator(patches, h, w, sight)
+        encoding = self.camera_head(last[:, :, 0], sight.cameras)[-1]
         dense = [level[:, :, N_SPECIAL:].flatten(0, 1) for level in levels]
         frames = patches.shape[:2]
         depth, depth_confidence = (part.unflatten(0, frames) for part in depth_and_confidence(

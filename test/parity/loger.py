@@ -47,7 +47,7 @@ def _unit(case: Case) -> List[Result]:
             found.append(compare(f'{name}NS{j}', step, case.arrays[f'{name}NS{j}'],
                                  _SAME_KERNEL))
         steps = ttt.FastWeights(*(a[f'step{i}_NS{j}'] for j in range(3)))
-        after = ttt.add(weights, steps)
+        after = ttt.add(weights, steps, numerics)
         found += [_judge(case, f'step{i}_w{j}_after', after[j]) for j in range(3)]
         weights = ttt.FastWeights(*(a[f'step{i}_w{j}_after'] for j in range(3)))
     return found

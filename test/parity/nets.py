@@ -24,24 +24,26 @@ def recipe(case: Case):
 
 
 def filled(case: Case, make: Callable[[], torch.nn.Module], prefix: str = '',
-           ignored: str = '$.') -> torch.nn.Module:
+           ignored: str = '$.', rename: Callable[[str], str] = str) -> torch.nn.Module:
     """Return the net of a case with its deterministic weights; names and shapes must agree.
 
     It is built without memory and takes the tensors as they are: there is one copy of them.
-    ``prefix`` stands before its names in the case; those that match ``ignored`` are not built.
+    ``prefix`` stands before its names in the case, ``rename`` turns ours into the official ones;
+    those that match ``ignored`` are not built.
     """
     keys = {key: shape for key, shape in Fixtures(case.folder, case.keys_folder).keys(
         case.name).items() if not re.search(ignored, key)}
     with torch.device('meta'):
         net = make()
-    ours = {prefix + key: tuple(value.shape) for key, value in net.state_dict().items()}
+    names = {prefix + rename(key): key for key in net.state_dict()}
+    ours = {prefix + rename(key): tuple(value.shape) for key, value in net.state_dict().items()}
     if ours != keys:
         different = sorted(set(ours.items()) ^ set(keys.items()))
         raise SystemExit(f'{case.name}: names and shapes differ from the official ones, first: '
                          f'{different[:4]}')
     weights = recipe(case).fill(keys, case.about['rules'])
-    net.load_state_dict({key.removeprefix(prefix): value for key, value in weights.items()},
-                        strict=True, assign=True)
+    net.load_state_dict({names[key]: value for key, value in weights.items()}, strict=True,
+                        assign=True)
     return net.eval()
 
 

@@ -1,0 +1,214 @@
+"""The network Scal3R (arXiv 2604.08542, CVPR 2026): VGGT on many windows with one memory.
+
+After some of the blocks across frames a memory unit stores the tokens of every window into one set
+of fast weights (`ttt`), and each window recalls from it: the windows go through the net in lock
+step, since a unit needs all of them before the first can go on. A window's reference is its first
+frame. Written from the paper and the names and shapes of the released checkpoint.
+"""
+
+from dataclasses import dataclass
+from typing import Callable, Dict, MutableSequence, NamedTuple, Tuple
+
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+from . import ttt
+from .layers import Linear, RmsNorm
+from .rope import grid_positions, rotate, Rotation, rotation
+from .vggt import (
+    depth_and_confidence,
+    N_SPECIAL,
+    points_and_confidence,
+    VggtNet,
+    VggtOutput,
+    VggtSize,
+)
+from .vit import PATCH
+
+_BASE_RATE = 0.01
+_QK_EPS = torch.finfo(torch.float32).eps
+_O_EPS = 1e-5
+_MODULATION_EPS = 1e-6
+
+_RENAMED = (('aggregator.', 'agg_regator.'), ('camera_head.', 'cam_decoder.'),
+            ('point_head.', 'xyz_decoder.'), ('depth_head.', 'dpt_decoder.'))
+
+
+@dataclass(frozen=True)
+class Scal3rSize(VggtSize):
+    """Widths and depths; the defaults are those of the released net."""
+
+    memory_after: Tuple[int, ...] = (14, 17, 20, 23)    # pairs of blocks with a memory unit
+    memory_ratio: int = 4
+
+
+LARGE = Scal3rSize()
+
+
+def official_name(name: str) -> str:
+    """Return what the released checkpoint calls one of our parameters."""
+    for ours, theirs in _RENAMED:
+        if name.startswith(ours):
+            return theirs + name[len(ours):]
+    return name
+
+
+class MemoryUnit(nn.Module):
+    """Fast weights of one head as wide as the net; tokens of patches only, always in float32."""
+
+    def __init__(self, dim: int, ratio: int):
+        super().__init__()
+        hidden = ratio * dim
+        for name, shape in (('w0', (dim, hidden)), ('w1', (hidden, dim)), ('w2', (dim, hidden))):
+            setattr(self, name, nn.Parameter(torch.zeros(1, *shape)))
+        self.qkv, self.proj, self.lrs = (Linear(dim, out) for out in (3 * dim, 3 * dim, 3))
+        self.q_norm, self.k_norm = RmsNorm(dim, _QK_EPS), RmsNorm(dim, _QK_EPS)
+        self.o_norm = RmsNorm(dim, _O_EPS)
+        self._rate_bias = ttt.base_rate(_BASE_RATE)
+
+    @property
+    def learnt(self) -> ttt.FastWeights:
+        """The fast weights before anything is stored."""
+        return ttt.FastWeights(*(w.float() for w in (self.w0, self.w1, self.w2)))
+
+    def gradient(self, x: Tensor, by: Rotation) -> ttt.FastWeights:
+        """Return the direction that stores patch tokens (1, L, C) at the rotations of a window."""
+        _, k, v = self.qkv(x).chunk(3, dim=-1)
+        k = _turned(self.k_norm(k), by)
+        rates = functional.softplus(self.lrs(x.float()).float() + self._rate_bias)
+        return ttt.gradients(self.learnt, k, v.float(), rates.split(1, dim=-1), _EXACT)
+
+    def forward(self, x: Tensor, by: Rotation, weights: ttt.FastWeights) -> Tensor:
+        """Return what patch tokens (1, L, C) recall from fast weights, to be added to them."""
+        q = _turned(self.q_norm(self.qkv(x).chunk(3, dim=-1)[0]), by)
+        recalled = self.o_norm(ttt.apply(weights, q, _EXACT))
+        shift, scale, gate = self.proj(recalled).chunk(3, dim=-1)
+        plain = functional.layer_norm(recalled, recalled.shape[-1:], eps=_MODULATION_EPS)
+        return gate * (plain * (1 + scale) + shift)
+
+
+_EXACT = ttt.Numerics()
+
+
+def _turned(x: Tensor, by: Rotation) -> Tensor:
+    """Rotate tokens (1, L, C) that are one head."""
+    return rotate(x[:, None], by)[:, 0]
+
+
+class Place(NamedTuple):
+    """Where the tokens of one frame are."""
+
+    by: Rotation                            # all of them, for heads of the net's blocks
+    wide: Rotation                          # patches, for the one head of a memory unit
+
+
+class Window(NamedTuple):
+    """A window on its way through the net."""
+
+    tokens: Tensor                          # (1, N, 5 + h w, C)
+    levels: Dict[int, Tensor]               # of pairs that heads read: (1, N, 5 + h w, 2 C)
+
+
+class Scal3rNet(VggtNet):
+    """VGGT with memory units after some of its pairs of blocks."""
+
+    orthogonal = torch.bfloat16
+    """Type in which updates are orthogonalised; set on an object (`ttt.Numerics`)."""
+
+    def __init__(self, size: Scal3rSize = LARGE):
+        super().__init__(size)
+        for i in size.memory_after:
+            self.aggregator.global_blocks[i].ttt = MemoryUnit(size.dim, size.memory_ratio)
+
+    def begin(self, patches: Tensor) -> Window:
+        """Return a window before the first pair of blocks, of encoded frames (N, h w, C)."""
+        special = self.aggregator.special_tokens(1, len(patches))
+        return Window(torch.cat([special, patches[None]], dim=2), {})
+
+    def mix(self, i: int, window: Window, place: Place) -> Window:
+        """Return a window after the i-th pair of blocks, before its memory unit."""
+        _, n, p, c = window.tokens.shape
+        inside = self.aggregator.frame_blocks[i](window.tokens.reshape(n, p, c), place.by)
+        across = self.aggregator.global_blocks[i](inside.reshape(1, n * p, c),
+                                                  place.by.repeat(n))
+        levels = dict(window.levels)
+        if i in self.size.levels or i == self.size.depth - 1:
+            # the second half is put in once the memory unit has had its say
+            levels[i] = torch.cat([inside.reshape(1, n, p, c), across.reshape(1, n, p, c)], -1)
+        return Window(across.reshape(1, n, p, c), levels)
+
+    def gradient(self, i: int, window: Window, place: Place) -> ttt.FastWeights:
+        """Return the direction that stores a window in the memory unit after the i-th pair."""
+        return self._unit(i).gradient(*self._patches(window, place))
+
+    def store(self, i: int, direction: ttt.FastWeights) -> ttt.FastWeights:
+        """Return the fast weights after the i-th pair that a sum of directions gives."""
+        numerics = ttt.Numerics(orthogonal=self.orthogonal)
+        return ttt.update(self._unit(i).learnt, direction, numerics)
+
+    def recall(self, i: int, window: Window, place: Place,
+               weights: ttt.FastWeights) -> Window:
+        """Return a window with what it recalls from fast weights added to its patches."""
+        x, by_all = self._patches(window, place)
+        special, patches = window.tokens[:, :, :N_SPECIAL], window.tokens[:, :, N_SPECIAL:]
+        recalled = self._unit(i)(x, by_all, weights).reshape(patches.shape)
+        tokens = torch.cat([special, patches + recalled], dim=2)
+        levels = dict(window.levels)
+        if i in levels:
+            c = tokens.shape[-1]
+            levels[i] = torch.cat([levels[i][..., :c], tokens], dim=-1)
+        return Window(tokens, levels)
+
+    def read(self, window: Window, size: Tuple[int, int], use_points: bool = False) -> VggtOutput:
+        """Return the result of a window after the last pair; ``size`` is (H, W) px."""
+        h, w = (side // PATCH for side in size)
+        encoding = self.camera_head(window.levels[self.size.depth - 1][:, :, 0])[-1]
+        dense = [window.levels[i][:, :, N_SPECIAL:].flatten(0, 1) for i in self.size.levels]
+        depth, confidence = (part[None] for part in depth_and_confidence(
+            self.depth_head(dense, h, w)))
+        if not use_points:
+            return VggtOutput(encoding, depth, confidence)
+        points, points_confidence = (part[None] for part in points_and_confidence(
+            self.point_head(dense, h, w)))
+        return VggtOutput(encoding, depth, confidence, points, points_confidence)
+
+    def place(self, h: int, w: int, device: torch.device) -> Place:
+        """Return where the tokens of a frame of h x w patches are."""
+        positions, dim = grid_positions(h, w, N_SPECIAL, device), self.size.dim
+        return Place(rotation(positions, dim // self.size.heads),
+                     rotation(positions[N_SPECIAL:], dim))
+
+    def _unit(self, i: int) -> MemoryUnit:
+        return self.aggregator.global_blocks[i].ttt
+
+    def _patches(self, window: Window, place: Place) -> Tuple[Tensor, Rotation]:
+        """Return the patch tokens of a window, (1, L, C), and their rotations in one wide head."""
+        _, n, p, c = window.tokens.shape
+        patches = window.tokens[:, :, N_SPECIAL:].reshape(1, n * (p - N_SPECIAL), c)
+        return patches, place.wide.repeat(n)
+
+
+def lock_step(net: Scal3rNet, windows: MutableSequence[Window], place: Place,
+              share: Callable[[int, ttt.FastWeights], ttt.FastWeights] = lambda _i, g: g,
+              tell: Callable[[int], None] = lambda _i: None) -> None:
+    """Take windows that have begun (`Scal3rNet.begin`) through all pairs of blocks, in place.
+
+    Every memory unit gets the sum of the directions of all windows, in their order, and one step.
+    ``windows`` may live elsewhere than in memory: an item is read and replaced as a whole.
+    ``share`` gets the number of a pair and the sum of this process, and returns that of all;
+    ``tell`` is called with the number of each pair that is done.
+    """
+    for i in range(net.size.depth):
+        total = None
+        for k in range(len(windows)):
+            windows[k] = window = net.mix(i, windows[k], place)
+            if i in net.size.memory_after:
+                direction = net.gradient(i, window, place)
+                total = direction if total is None else ttt.FastWeights(
+                    *(a + b for a, b in zip(total, direction)))
+        if total is not None:
+            weights = net.store(i, share(i, total))
+            for k in range(len(windows)):
+                windows[k] = net.recall(i, windows[k], place, weights)
+        tell(i)
