@@ -2,7 +2,6 @@
 
 from typing import Callable, NamedTuple, Optional, Tuple
 
-import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
@@ -58,15 +57,6 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, by: Optional[Rotation] = None, mix: Mix = attend) -> Tensor:
         """Mix the tokens (B, P, C) of each sequence."""
         return self.proj(mix(*self.project(x, by)))
-
-    def look_back(self, x: Tensor, by: Optional[Rotation],
-                  past: Optional[KeysValues]) -> Tuple[Tensor, KeysValues]:
-        """Mix the tokens (B, P, C), which also look at what came before; return theirs, too."""
-        q, k, v = self.project(x, by)
-        now = KeysValues(k, v)
-        if past is not None:
-            k, v = torch.cat([past.keys, k], dim=2), torch.cat([past.values, v], dim=2)
-        return self.proj(attend(q, k, v)), now
 
 
 class CrossAttention(nn.Module):

@@ -1,11 +1,11 @@
 """Transformer blocks, and the alternation of attention inside frames and across them."""
 
-from typing import Callable, Container, List, Optional, Sequence, Tuple
+from typing import Callable, Container, List, Optional, Sequence
 
 import torch
 from torch import nn, Tensor
 
-from .attention import attend, Attention, CrossAttention, KeysValues, Mix
+from .attention import attend, Attention, CrossAttention, Mix
 from .layers import LayerNorm, LayerScale, Mlp
 from .rope import Rotation
 
@@ -28,16 +28,6 @@ class Block(nn.Module):
         """Return the tokens (B, P, C) after the block."""
         x = x + self.ls1(self.attn(self.norm1(x), by, mix))
         return x + self.ls2(self.mlp(self.norm2(x)))
-
-    def look_back(self, x: Tensor, by: Optional[Rotation],
-                  past: Optional[KeysValues]) -> Tuple[Tensor, KeysValues]:
-        """Return the tokens (B, P, C) after the block, and their keys and values.
-
-        They look at each other and at the keys and values of ``past``, which come first.
-        """
-        mixed, now = self.attn.look_back(self.norm1(x), by, past)
-        x = x + self.ls1(mixed)
-        return x + self.ls2(self.mlp(self.norm2(x))), now
 
 
 class CrossBlock(nn.Module):

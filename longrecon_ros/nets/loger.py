@@ -7,6 +7,7 @@ the names and shapes of the released checkpoints.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import List, NamedTuple, Optional, Tuple
 
 import torch
@@ -14,7 +15,7 @@ from torch import nn, Tensor
 from torch.nn import functional
 
 from . import ttt
-from .attention import KeysValues, split_heads
+from .attention import attend, KeysValues, split_heads
 from .blocks import alternate, Block
 from .layers import Linear, RmsNorm
 from .pi3 import Pi3Net, Pi3Output, Pi3Size
@@ -193,7 +194,13 @@ class _Insertion:
         if number in size.look_back_after:
             j = len(self.past)
             past = self._memory.past[j] if self._memory.past else None
-            z, now = net.swa_layers[j].look_back(x, self._by, past)
-            self.past.append(now)
+            z = net.swa_layers[j](x, self._by, partial(self._look_back, past))
             x = x + functional.silu(net.swa_gate_projs[j](z)) * z
         return x
+
+    def _look_back(self, past: Optional[KeysValues], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend to the tokens of the window before as well, and keep those of this one."""
+        self.past.append(KeysValues(k, v))
+        if past is not None:
+            k, v = torch.cat([past.keys, k], dim=2), torch.cat([past.values, v], dim=2)
+        return attend(q, k, v)
