@@ -23,6 +23,7 @@ VERBS = MappingProxyType({
     'synth': ('.synth', 'film a synthetic world: images with exact truth'),
     'demo': ('.demo', 'a synthetic drive through the live ROS node, start to report'),
     'export': ('.export', 'write the network of a backbone as graphs of ONNX'),
+    'train': ('.train', 'train a small LoGeR on synthetic rooms: what its memories do'),
     'bench': ('.bench', 'measure speed and accuracy on this machine'),
     'bench nets': ('.bench_nets', 'measure the networks: time, FLOP, memory'),
     'bench stream': ('.bench_stream', 'measure STream3R frame by frame: does anything grow'),
