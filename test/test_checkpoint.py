@@ -123,6 +123,9 @@ def test_other_files_are_refused(tmp_path):
     assert 'damaged' in refused(page)
     assert 'no checkpoint' in refused(written(tmp_path / 'list.pt', [torch.ones(2)]))
     assert 'no checkpoint' in refused(written(tmp_path / 'numbers.pt', {'a': 1}))
+    text = tmp_path / 'default.yaml'
+    text.write_text('backbone: pi3')
+    assert 'no checkpoint' in refused(text)
 
 
 class Malice:

@@ -125,6 +125,10 @@ def _safetensors(path: Path) -> Iterator[_Tensors]:
 
 
 def _pickled(path: Path) -> Dict[str, Tensor]:
+    with path.open('rb') as stream:
+        start = stream.read(2)
+    if start and not start.startswith((b'PK', b'\x80')):       # a zip archive, or a bare pickle
+        raise _no_checkpoint(path)
     try:
         # mapped: a tensor is read when it is used
         values = torch.load(path, map_location='cpu', weights_only=True,
@@ -145,8 +149,7 @@ def _tensors_of(values: Any, path: Path) -> Dict[str, Tensor]:
             values = values[key]
     if not isinstance(values, dict) or not values or \
             not all(isinstance(value, Tensor) for value in values.values()):
-        raise WeightsError(f'{path}: no checkpoint, which is a table of named tensors; give a '
-                           '.safetensors file, or a .pt file of a state dict')
+        raise _no_checkpoint(path)
     for prefix in _WRAPPED_NAMES:
         if all(key.startswith(prefix) for key in values):
             values = {key.removeprefix(prefix): value for key, value in values.items()}
@@ -158,6 +161,11 @@ def _read(tensors: _Tensors, key: str, path: Path) -> Tensor:
         return tensors.get(key)
     except (RuntimeError, OSError, ValueError) as error:
         raise _damaged(path, error) from None
+
+
+def _no_checkpoint(path: Path) -> WeightsError:
+    return WeightsError(f'{path}: no checkpoint, which is a table of named tensors; give a '
+                        '.safetensors file, or a .pt file of a state dict')
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
