@@ -1,0 +1,81 @@
+"""Scal3R's net in lock step: what windows share, and what they do not."""
+
+import dataclasses
+
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from longrecon_ros.nets import policy, scal3r, vggt  # noqa: E402
+
+pytestmark = pytest.mark.torch
+H, W = 2, 3
+SIZE = scal3r.Scal3rSize(**{field.name: getattr(vggt.TINY, field.name)
+                            for field in dataclasses.fields(vggt.VggtSize)},
+                         memory_after=(0, 1), memory_ratio=2)
+
+
+@pytest.fixture(scope='module')
+def net():
+    with torch.device('meta'):
+        made = scal3r.Scal3rNet(SIZE)
+    made = policy.fill_randomly(made, policy.choose('cpu'))
+    made.orthogonal = torch.float32
+    return made
+
+
+@pytest.fixture(scope='module')
+def patches():
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(n, H * W, SIZE.dim, generator=generator) for n in (3, 2, 3)]
+
+
+@torch.inference_mode()
+def through(net, patches, share=lambda _i, g: g):
+    windows = [net.begin(tokens) for tokens in patches]
+    scal3r.lock_step(net, windows, net.place(H, W, torch.device('cpu')), share)
+    return windows
+
+
+def test_a_window_alone_differs_from_one_that_shares_its_memory(net, patches):
+    alone, together = through(net, patches[:1])[0], through(net, patches)[0]
+    assert (alone.tokens - together.tokens).abs().max() > 1e-3
+    out = net.read(together, (14 * H, 14 * W))
+    assert out.encoding.shape == (1, 3, 9) and out.depth.shape == (1, 3, 28, 42, 1)
+
+
+def test_the_order_of_the_windows_does_not_matter(net, patches):
+    straight, turned = through(net, patches), through(net, patches[::-1])
+    for a, b in zip(straight, turned[::-1]):
+        torch.testing.assert_close(a.tokens, b.tokens, atol=2e-4, rtol=1e-3)
+        assert a.levels.keys() == b.levels.keys() == {0, 1}
+
+
+def test_processes_that_add_up_their_directions_are_as_one(net, patches):
+    whole, totals = through(net, patches), {}
+
+    def keep(i, direction):
+        totals[i] = direction
+        return direction
+    assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(whole, through(net, patches, keep)))
+    # a process with one window, which is told the sums of all
+    told = []
+    one = through(net, patches[1:2], lambda i, own: told.append((i, own)) or totals[i])[0]
+    torch.testing.assert_close(one.tokens, whole[1].tokens, atol=1e-6, rtol=0)
+    assert [i for i, _ in told] == [0, 1]
+    for i, own in told:
+        assert all((t - o).abs().max() > 1e-6 for t, o in zip(totals[i], own))
+
+
+def test_special_tokens_recall_nothing_and_learnt_weights_stay(net, patches):
+    unit = net.aggregator.global_blocks[0].ttt
+    before = [w.clone() for w in unit.learnt]
+    place = net.place(H, W, torch.device('cpu'))
+    with torch.inference_mode():
+        window = net.mix(0, net.begin(patches[0]), place)
+        weights = net.store(0, net.gradient(0, window, place))
+        after = net.recall(0, window, place, weights)
+    assert torch.equal(after.tokens[:, :, :5], window.tokens[:, :, :5])
+    assert (after.tokens[:, :, 5:] - window.tokens[:, :, 5:]).abs().max() > 1e-3
+    assert all(torch.equal(a, b) for a, b in zip(before, unit.learnt))
+    assert all((a - b).abs().max() > 1e-3 for a, b in zip(weights, before))
