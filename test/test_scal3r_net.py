@@ -1,18 +1,14 @@
 """Scal3R's net in lock step: what windows share, and what they do not."""
 
-import dataclasses
-
 import pytest
 
 torch = pytest.importorskip('torch')
 
-from longrecon_ros.nets import policy, scal3r, vggt  # noqa: E402
+from longrecon_ros.nets import policy, scal3r  # noqa: E402
 
 pytestmark = pytest.mark.torch
 H, W = 2, 3
-SIZE = scal3r.Scal3rSize(**{field.name: getattr(vggt.TINY, field.name)
-                            for field in dataclasses.fields(vggt.VggtSize)},
-                         memory_after=(0, 1), memory_ratio=2)
+SIZE = scal3r.TINY
 
 
 @pytest.fixture(scope='module')
@@ -79,3 +75,24 @@ def test_special_tokens_recall_nothing_and_learnt_weights_stay(net, patches):
     assert (after.tokens[:, :, 5:] - window.tokens[:, :, 5:]).abs().max() > 1e-3
     assert all(torch.equal(a, b) for a, b in zip(before, unit.learnt))
     assert all((a - b).abs().max() > 1e-3 for a, b in zip(weights, before))
+
+
+def test_the_causal_form_is_exact_for_the_first_window_and_remembers_after_it(net, patches):
+    stored, outputs = {}, []
+    with torch.inference_mode():
+        for tokens in patches:
+            before = {i: [g.clone() for g in direction] for i, direction in stored.items()}
+            out, after = net.decode(tokens[None], (14 * H, 14 * W), stored)
+            assert all(torch.equal(a, b) for i in before for a, b in zip(before[i], stored[i]))
+            outputs.append(out)
+            stored = after
+        alone = net.decode(patches[1][None], (14 * H, 14 * W))[0]
+    first = net.read(through(net, patches[:1])[0], (14 * H, 14 * W))
+    torch.testing.assert_close(outputs[0].encoding, first.encoding, atol=1e-6, rtol=0)
+    assert (outputs[1].encoding - alone.encoding).abs().max() > 1e-4
+
+
+def test_the_reference_is_the_middle_frame():
+    assert scal3r.middle_first(1) == [0] and scal3r.middle_first(2) == [0, 1]
+    assert scal3r.middle_first(5) == [2, 0, 1, 3, 4]
+    assert scal3r.middle_first(60)[0] == 29

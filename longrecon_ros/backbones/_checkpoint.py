@@ -5,7 +5,7 @@ import fnmatch
 import logging
 from pathlib import Path
 import pickle
-from typing import Any, Callable, Dict, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Tuple
 import zipfile
 
 import torch
@@ -41,14 +41,14 @@ def load(definition: Definition, path: Path, policy: Policy, name: str) -> nn.Mo
     net = without_memory(definition.make)
     types = dtypes(net, policy)
     with _opened(Path(path)) as tensors:
-        _compare(tensors.shapes, net, Path(path), name, definition.ignored)
+        _compare(tensors.shapes, net, Path(path), name, definition)
         for key in types:
-            values = _read(tensors, key, Path(path))
+            values = _read(tensors, definition.rename(key), Path(path))
             set_parameter(net, key, values.to(policy.device, types[key], copy=True))
         state = net.state_dict(keep_vars=True)
         for key, buffer in net.named_buffers():
             # those that are constants of the net are no part of the file
-            values = _read(tensors, key, Path(path)) if key in state else buffer
+            values = _read(tensors, definition.rename(key), Path(path)) if key in state else buffer
             buffer.data = values.to(policy.device, torch.float32, copy=True)
     return net.eval()
 
@@ -60,8 +60,7 @@ def check(definition: Definition, path: Path, name: str) -> None:
     first tensors that are missing, unexpected or of another shape, and what to do.
     """
     with _opened(Path(path)) as tensors:
-        _compare(tensors.shapes, without_memory(definition.make), Path(path), name,
-                 definition.ignored)
+        _compare(tensors.shapes, without_memory(definition.make), Path(path), name, definition)
         if tensors.shapes:
             _read(tensors, next(reversed(tensors.shapes)), Path(path))
 
@@ -73,11 +72,12 @@ def without_memory(make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _compare(shapes: Mapping[str, Tuple[int, ...]], net: nn.Module, path: Path, name: str,
-             ignored: Sequence[str]) -> None:
-    wanted = {key: tuple(value.shape) for key, value in net.state_dict().items()}
+             definition: Definition) -> None:
+    wanted = {definition.rename(key): tuple(value.shape)
+              for key, value in net.state_dict().items()}
     missing = [key for key in wanted if key not in shapes]
     spare = [key for key in shapes if key not in wanted
-             and any(fnmatch.fnmatchcase(key, pattern) for pattern in ignored)]
+             and any(fnmatch.fnmatchcase(key, pattern) for pattern in definition.ignored)]
     foreign = [key for key in shapes if key not in wanted and key not in spare]
     other = [f'{key} {shapes[key]}, not {wanted[key]}' for key in wanted
              if key in shapes and shapes[key] != wanted[key]]

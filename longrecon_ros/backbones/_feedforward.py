@@ -226,6 +226,12 @@ def with_lost(prediction: Prediction, window: Window) -> Prediction:
                    gauge=prediction.gauge, **fields)
 
 
+def is_finite(*tensors: Tensor) -> bool:
+    """Say whether tensors are finite throughout; the host waits for it."""
+    sums = [tensor.sum(dtype=torch.float32) for tensor in tensors]
+    return bool(torch.isfinite(torch.stack(sums)).all())
+
+
 def to_host(*tensors: Tensor) -> List[np.ndarray]:
     """Return tensors as float32 arrays; here, after the forward pass, the host waits."""
     return [tensor.to(torch.float32).cpu().numpy() for tensor in tensors]

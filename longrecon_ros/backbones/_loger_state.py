@@ -15,7 +15,7 @@ from ..nets.attention import KeysValues
 from ..nets.loger import LogerNet, Memory as NetMemory
 from ..nets.policy import Policy
 from ..nets.ttt import FastWeights, Numerics
-from ._feedforward import Memory
+from ._feedforward import is_finite, Memory
 
 _FORMAT = 1
 
@@ -39,8 +39,7 @@ def set_numerics(config: Any, net: LogerNet, policy: Policy) -> None:
 
 def is_sound(net: NetMemory, *results: Tensor) -> bool:
     """Say whether a memory and a net's results are finite throughout; the host waits for it."""
-    sums = [tensor.sum(dtype=torch.float32) for tensor in (*_tensors(net), *results)]
-    return bool(torch.isfinite(torch.stack(sums)).all())
+    return is_finite(*_tensors(net), *results)
 
 
 def growth(memory: NetMemory, net: LogerNet) -> float:

@@ -64,6 +64,8 @@ class Definition:
     """The named tuple that the module returns."""
     ignored: Tuple[str, ...] = ()
     """Patterns (of `fnmatch`) of tensors in its checkpoints that nothing here uses."""
+    rename: Callable[[str], str] = str
+    """Returns what its checkpoints call one of our tensors."""
 
 
 def feedforward(name: str):

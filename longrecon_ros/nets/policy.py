@@ -21,6 +21,7 @@ from .vit import PatchEmbedding
 
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 _SHORT = (Attention, CrossAttention, Mlp, FrameDecoder, MetricDecoder, PatchEmbedding)
+_LAST_OF_HEADS = ('_head.proj.weight', 'output_conv2.2.weight', '0.2.weight', '1.2.weight')
 _SHORT_PARTS = {FastLayer: ('to_qkv', 'c_proj')}
 """Modules of which some matrices are in the short type, and which; the rest stays float32."""
 
@@ -95,7 +96,7 @@ def _deviation(name: str, parameter: torch.Tensor) -> float:
     """Return the spread that keeps the size of what goes through; tokens are as large as that."""
     if name.endswith(('token', 'tokens', 'embed')) or 'pe_token' in name:
         return 0.5
-    if name.startswith(('point_head', 'depth_head')):
+    if name.startswith(('point_head', 'depth_head')) and name.endswith(_LAST_OF_HEADS):
         return 0.02                         # what comes out is a logarithm
     # of matrices (out, in, ...), and of fast weights (heads, in, out)
     n_in = parameter.shape[1] if name.endswith(('.w0', '.w1', '.w2')) else parameter[0].numel()

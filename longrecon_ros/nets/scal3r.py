@@ -7,7 +7,8 @@ frame. Written from the paper and the names and shapes of the released checkpoin
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, MutableSequence, NamedTuple, Tuple
+from types import MappingProxyType
+from typing import Callable, Dict, List, Mapping, MutableSequence, NamedTuple, Tuple
 
 import torch
 from torch import nn, Tensor
@@ -20,6 +21,7 @@ from .vggt import (
     depth_and_confidence,
     N_SPECIAL,
     points_and_confidence,
+    TINY as VGGT_TINY,
     VggtNet,
     VggtOutput,
     VggtSize,
@@ -44,6 +46,18 @@ class Scal3rSize(VggtSize):
 
 
 LARGE = Scal3rSize()
+TINY = Scal3rSize(**{name: getattr(VGGT_TINY, name) for name in VggtSize.__dataclass_fields__},
+                  memory_after=(0, 1), memory_ratio=2)
+"""For trying the machinery; there are no weights of this size."""
+
+
+def middle_first(n: int) -> List[int]:
+    """Return the order in which the original takes the n frames of a window: its reference first.
+
+    That is the middle one; the others keep their order.
+    """
+    order, middle = list(range(n)), -(-n // 2) - 1
+    return [order.pop(middle), *order]
 
 
 def official_name(name: str) -> str:
@@ -120,6 +134,27 @@ class Scal3rNet(VggtNet):
         super().__init__(size)
         for i in size.memory_after:
             self.aggregator.global_blocks[i].ttt = MemoryUnit(size.dim, size.memory_ratio)
+
+    def decode(self, patches: Tensor, size: Tuple[int, int],
+               stored: Mapping[int, ttt.FastWeights] = MappingProxyType({})
+               ) -> Tuple[VggtOutput, Dict[int, ttt.FastWeights]]:
+        """Return the result of one window of encoded frames, (1, N, h w, C), and what is stored.
+
+        The causal form, which is ours: units get the directions of this window and of all that
+        came before, ``stored`` by pair, and earlier windows do not go through the net again.
+        ``size`` is (H, W) px.
+        """
+        after: Dict[int, ttt.FastWeights] = {}
+
+        def add_past(i: int, direction: ttt.FastWeights) -> ttt.FastWeights:
+            past = stored.get(i)
+            after[i] = direction if past is None else ttt.FastWeights(
+                *(a + b for a, b in zip(past, direction)))
+            return after[i]
+        windows = [self.begin(patches[0])]
+        h, w = (side // PATCH for side in size)
+        lock_step(self, windows, self.place(h, w, patches.device), add_past)
+        return self.read(windows[0], size), after
 
     def begin(self, patches: Tensor) -> Window:
         """Return a window before the first pair of blocks, of encoded frames (N, h w, C)."""

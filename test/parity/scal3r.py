@@ -12,7 +12,14 @@ from vggt import size_of
 
 from longrecon_ros.nets import ttt
 from longrecon_ros.nets.rope import rotation
-from longrecon_ros.nets.scal3r import lock_step, MemoryUnit, official_name, Scal3rNet, Scal3rSize
+from longrecon_ros.nets.scal3r import (
+    lock_step,
+    MemoryUnit,
+    middle_first,
+    official_name,
+    Scal3rNet,
+    Scal3rSize,
+)
 from longrecon_ros.nets.vggt import cameras
 from longrecon_ros.nets.vit import PATCH
 
@@ -67,7 +74,7 @@ def _chunks(case: Case) -> List[Result]:
     net = _net(case)
     x, chunking = images(case), case.about['chunking']
     height, width = x.shape[-2:]
-    ids = [middle_first(*chunk) for chunk in chunking['chunks']]
+    ids = [[start + i for i in middle_first(end - start)] for start, end in chunking['chunks']]
     encoded = [net.encode(x[order]) for order in ids]
     found: Stages = {f'chunk{k}_dino_tokens': tokens for k, tokens in enumerate(encoded)}
     found.update({f'chunk{k}_frame_ids': torch.tensor(order) for k, order in enumerate(ids)})
@@ -99,12 +106,6 @@ def _net(case: Case) -> Scal3rNet:
     if not case.about.get('newton_schulz_dtype', '').startswith('bfloat16'):
         net.orthogonal = torch.float32
     return net
-
-
-def middle_first(start: int, end: int) -> List[int]:
-    """Return the frames of a chunk with the middle one, its reference, before the others."""
-    order, middle = list(range(start, end)), -(-(end - start) // 2) - 1
-    return [order.pop(middle), *order]
 
 
 class _recording:       # noqa: N801 -- used as a function

@@ -1,0 +1,128 @@
+"""``scal3r``: VGGT with one memory over all windows, by a network; causal; needs weights.
+
+Scal3R (arXiv 2604.08542, CVPR 2026; `nets.scal3r`): memory units after some of the blocks store
+the tokens of all windows, and every window recalls from them. The original is offline: the windows
+go through the net in lock step. This is **a causal form of our own**, for live use: a window
+recalls from itself and from the windows before it, which do not change any more. A stream of one
+window is exact; how much the causal form loses has not been measured with real weights.
+
+The reference of a window is its middle frame, as in the original. Points are depth along the rays
+of the calibration, or else of the field of view that the net sees. Frames without content and
+windows that give nothing finite leave the memory as it was (see `loger`).
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+import logging
+from pathlib import Path
+from typing import Any, Literal, Mapping, NamedTuple, Tuple
+
+import numpy as np
+
+from ..geometry.camera import pointmap_from_depth
+from ..types import Prediction, Window
+from ._blank import is_blank
+from ._encodings import intrinsics, poses
+from ._network_config import Definition, feedforward, NetworkConfig, PATCH, TINY
+from .base import Backbone, BackboneSpec, WeightsFile
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Scal3rConfig(NetworkConfig):
+    """Parameters of the ``scal3r`` backbone; ``config/default.yaml`` explains them."""
+
+    max_side_px: int = 518
+    orthogonal: Literal['bfloat16', 'float32'] = 'bfloat16'
+
+    def __post_init__(self):
+        NetworkConfig.__post_init__(self)
+        if self.graphs:
+            raise ValueError('graphs: exported graphs have no place for a memory yet; leave it '
+                             'empty')
+        if self.compile != 'off':
+            raise ValueError('compile: what is compiled has no place for a memory yet; leave it '
+                             'off')
+
+
+class Scal3rState(NamedTuple):
+    """What a stream leaves for its next window; nothing in it is ever written to."""
+
+    stream: Any                             # tokens of the last window
+    stored: Mapping[int, Any]               # sum of directions of each memory unit
+    n_windows: int = 0
+
+
+class Scal3rBackbone(Backbone):
+    """Window reconstruction by Scal3R in a causal form; see the module's docstring."""
+
+    spec = BackboneSpec(
+        name='scal3r', patch=PATCH, max_pixels=None, max_side=518, gauge='window',
+        scale='relative', feed='all', align='sim3_points', enlarge=True, interpolation='bicubic',
+        weights=(WeightsFile('scal3r', 'xbillowy/Scal3R', 'scal3r.pt', 5_064_600_000,
+                             'not stated (a fine-tune of VGGT, whose licence may bind)', 'MIT'),))
+    Config = Scal3rConfig
+    tiny = TINY
+
+    def __init__(self, config: Scal3rConfig = Scal3rConfig()):
+        self.spec = config.limits(self.spec)
+        self._config = config
+        self._nets = feedforward(self.spec.name)
+        self._network = self._nets.Network(self.spec, config, _definition(config.size),
+                                           partial(_set_numerics, config.orthogonal))
+        self.is_untrained = self._network.is_untrained
+
+    def init(self) -> Scal3rState:
+        """Return the state of a stream that has seen nothing."""
+        return Scal3rState(self._nets.Memory(), {})
+
+    def step(self, state: Scal3rState, window: Window) -> Tuple[Scal3rState, Prediction]:
+        """Predict one window and store it; see the module's docstring for frames that fail."""
+        from ..nets.scal3r import middle_first
+        good = [frame for frame in window.frames if not is_blank(frame.image)]
+        if not good:
+            return state, self._nets.all_lost(window)
+        order = middle_first(len(good))
+        seen = replace(window, frames=tuple(good), n_overlap=0)
+        stream, (result, stored) = self._network.run(
+            state.stream, replace(seen, frames=tuple(good[i] for i in order)), state.stored)
+        back = np.argsort(order)
+        encoding, depth, confidence = (part[back] for part in self._nets.to_host(
+            result.encoding[0], result.depth[0, ..., 0], 1 - 1 / result.depth_confidence[0]))
+        if not self._nets.is_finite(result.encoding, *(g for d in stored.values() for g in d)):
+            _log.warning('%s: window %d (frames %d to %d) gave numbers that are not finite; it is '
+                         'not stored', self.spec.name, window.index, window.frame_ids[0],
+                         window.frame_ids[-1])
+            return state, self._nets.all_lost(window)
+        K = good[0].K
+        if K is None or not self._config.pinhole:
+            K = intrinsics(encoding, good[0].size)
+        prediction = self._nets.assemble(seen, poses(encoding), pointmap_from_depth(depth, K),
+                                         confidence, K)
+        return (Scal3rState(stream, stored, state.n_windows + 1),
+                self._nets.with_lost(prediction, window))
+
+    def state_figures(self, state: Scal3rState) -> Mapping[str, float]:
+        """Return the size of the memory."""
+        tensors = [*state.stream.tokens.values(), *(g for d in state.stored.values() for g in d)]
+        return {'state MB': sum(t.numel() * t.element_size() for t in tensors) / 1e6}
+
+    @classmethod
+    def check_weights(cls, path: Path) -> None:
+        """Raise WeightsError unless a file holds all tensors of the net, and none besides."""
+        feedforward(cls.spec.name).check_weights(_definition('large'), path, cls.spec.name)
+
+
+def _set_numerics(orthogonal: str, net: Any, _policy: Any) -> None:
+    import torch
+    net.orthogonal = getattr(torch, orthogonal)
+
+
+def _definition(size: str) -> Definition:
+    from ..nets import scal3r
+    make = partial(scal3r.Scal3rNet, scal3r.TINY if size == 'tiny' else scal3r.LARGE)
+    return Definition(make, scal3r.VggtOutput, rename=scal3r.official_name)
+
+
+BACKBONE = Scal3rBackbone
