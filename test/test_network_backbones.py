@@ -135,7 +135,7 @@ def test_nonsense_from_a_net_is_no_measurement(name):
 
 
 def test_the_encoding_of_vggt_is_read_as_the_net_means_it():
-    from longrecon_ros.backbones.vggt import intrinsics, poses
+    from longrecon_ros.backbones._encodings import intrinsics, poses
     from longrecon_ros.nets.vggt import cameras
     rng = np.random.default_rng(0)
     encoding = rng.normal(size=(20, 9)).astype(np.float32)
@@ -147,7 +147,7 @@ def test_the_encoding_of_vggt_is_read_as_the_net_means_it():
 
 
 def test_a_field_of_view_that_no_camera_has_gives_a_finite_K():
-    from longrecon_ros.backbones.vggt import intrinsics
+    from longrecon_ros.backbones._encodings import intrinsics
     encoding = np.zeros((3, 9), np.float32)
     encoding[1, 7:], encoding[2, 7:] = 9.0, np.nan
     K = intrinsics(encoding, (70, 42))

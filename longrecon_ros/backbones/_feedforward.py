@@ -18,6 +18,7 @@ from ..nets.policy import choose, fill_randomly, n_bytes, Policy
 from ..nets.runtime import GraphRuntime, Manifest, Runtime, TorchRuntime
 from ..types import FrameState, Prediction, Window
 from . import _checkpoint, _weights
+from ._encodings import intrinsics, poses
 from ._network_config import Definition, NetworkConfig, RANDOM
 from .base import BackboneSpec
 
@@ -177,6 +178,26 @@ def from_pointmaps(memory: Memory, window: Window, result: NamedTuple,
         return memory, assemble(window, T, *to_host(points), confidence)
     depth, = to_host(points[..., 2])
     return memory, assemble(window, T, pointmap_from_depth(depth, K), confidence, K)
+
+
+def measured(result: NamedTuple) -> List[np.ndarray]:
+    """Return encoding (N, 9), depth and confidence (N, H, W) of a result of VGGT or its kin."""
+    return to_host(result.encoding[0], result.depth[0, ..., 0],
+                   1 - 1 / result.depth_confidence[0])
+
+
+def from_encodings(window: Window, encoding: np.ndarray, depth: np.ndarray,
+                   confidence: np.ndarray, use_calibration: bool,
+                   cameras: Optional[np.ndarray] = None) -> Prediction:
+    """Return the prediction of a net that gives depths and encodings of cameras (`_encodings`).
+
+    Points lie on the rays of the calibration, where there is one and ``use_calibration``; else of
+    the field of view in ``cameras`` (N, 9), which are the encodings unless given.
+    """
+    K = window.frames[0].K
+    if K is None or not use_calibration:
+        K = intrinsics(encoding if cameras is None else cameras, window.frames[0].size)
+    return assemble(window, poses(encoding), pointmap_from_depth(depth, K), confidence, K)
 
 
 def assemble(window: Window, T_window_camera: np.ndarray, points: np.ndarray,

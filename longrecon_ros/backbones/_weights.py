@@ -95,12 +95,6 @@ def read_record(path: Path) -> Optional[Record]:
         return None
 
 
-def recorded_sha256(path: Path) -> Optional[str]:
-    """Return the checksum that the hub stated for a checkpoint; None when none was recorded."""
-    record = read_record(path)
-    return None if record is None else record.sha256
-
-
 def sha256_of(path: Path, watch: Callable[[int], None] = lambda n_bytes: None) -> str:
     """Return the checksum of a file, in hexadecimal; ``watch`` is told how much was read."""
     digest, n_bytes = hashlib.sha256(), 0

@@ -19,10 +19,8 @@ from typing import Any, Literal, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
-from ..geometry.camera import pointmap_from_depth
 from ..types import Prediction, Window
 from ._blank import is_blank
-from ._encodings import intrinsics, poses
 from ._network_config import Definition, feedforward, NetworkConfig, PATCH, TINY
 from .base import Backbone, BackboneSpec, WeightsFile
 
@@ -88,18 +86,13 @@ class Scal3rBackbone(Backbone):
         stream, (result, stored) = self._network.run(
             state.stream, replace(seen, frames=tuple(good[i] for i in order)), state.stored)
         back = np.argsort(order)
-        encoding, depth, confidence = (part[back] for part in self._nets.to_host(
-            result.encoding[0], result.depth[0, ..., 0], 1 - 1 / result.depth_confidence[0]))
+        measured = [part[back] for part in self._nets.measured(result)]
         if not self._nets.is_finite(result.encoding, *(g for d in stored.values() for g in d)):
             _log.warning('%s: window %d (frames %d to %d) gave numbers that are not finite; it is '
                          'not stored', self.spec.name, window.index, window.frame_ids[0],
                          window.frame_ids[-1])
             return state, self._nets.all_lost(window)
-        K = good[0].K
-        if K is None or not self._config.pinhole:
-            K = intrinsics(encoding, good[0].size)
-        prediction = self._nets.assemble(seen, poses(encoding), pointmap_from_depth(depth, K),
-                                         confidence, K)
+        prediction = self._nets.from_encodings(seen, *measured, self._config.pinhole)
         return (Scal3rState(stream, stored, state.n_windows + 1),
                 self._nets.with_lost(prediction, window))
 

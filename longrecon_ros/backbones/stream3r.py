@@ -28,10 +28,9 @@ from typing import Any, List, Literal, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 
 from ..errors import InputError
-from ..geometry.camera import pointmap_from_depth
 from ..types import FrameState, Prediction, Window
 from ._blank import is_blank
-from ._encodings import ENCODING, intrinsics, poses
+from ._encodings import ENCODING
 from ._network_config import Definition, feedforward, NetworkConfig, PATCH, TINY
 from .base import Backbone, BackboneSpec, WeightsFile
 
@@ -110,8 +109,8 @@ class Stream3rBackbone(Backbone):
         """
         if self._config.mode == 'full':
             memory, result = self._network.run(state, window)
-            encoding, *maps = self._measured(result)
-            return memory, self._prediction(window, encoding, *maps, encoding)
+            return memory, self._nets.from_encodings(window, *self._nets.measured(result),
+                                                     self._config.pinhole)
         good = [not is_blank(frame.image) for frame in window.frames]
         self._check_room(state.cache, sum(good), window)
         width, height = window.frames[0].size
@@ -136,7 +135,7 @@ class Stream3rBackbone(Backbone):
         seen = replace(window, frames=tuple(f for f, is_good in zip(window.frames, good)
                                             if is_good), n_overlap=0)
         for frame, result in zip(seen.frames, self._network.frame_by_frame(seen, cache)):
-            encoding, depth, confidence = (part[0] for part in self._measured(result))
+            encoding, depth, confidence = (part[0] for part in self._nets.measured(result))
             # what is not finite in any layer is not finite here: all tokens look at each other
             if np.isfinite(encoding).all():
                 cache.advance()
@@ -144,20 +143,6 @@ class Stream3rBackbone(Backbone):
                 _log.warning('%s: frame %d gave numbers that are not finite; it is not '
                              'remembered', self.spec.name, frame.index)
             yield encoding, depth, confidence
-
-    def _measured(self, result: Any) -> List[np.ndarray]:
-        """Return encoding (N, 9), depth and confidence (N, H, W) of a result."""
-        return self._nets.to_host(result.encoding[0], result.depth[0, ..., 0],
-                                  1 - 1 / result.depth_confidence[0])
-
-    def _prediction(self, window: Window, encoding: np.ndarray, depth: np.ndarray,
-                    confidence: np.ndarray, cameras: np.ndarray) -> Prediction:
-        """Return the prediction; rays are those of the calibration, or else of ``cameras``."""
-        K = window.frames[0].K
-        if K is None or not self._config.pinhole:
-            K = intrinsics(cameras, window.frames[0].size)
-        return self._nets.assemble(window, poses(encoding), pointmap_from_depth(depth, K),
-                                   confidence, K)
 
     def _carried(self, state: StreamState, window: Window, encoding: np.ndarray,
                  *maps: np.ndarray) -> Tuple[StreamState, Prediction]:
@@ -169,7 +154,8 @@ class Stream3rBackbone(Backbone):
         for i, values in enumerate(encoding):
             last = values if np.isfinite(values).all() else last
             cameras[i] = encoding[i] if last is None else last
-        prediction = self._prediction(window, encoding, *maps, cameras)
+        prediction = self._nets.from_encodings(window, encoding, *maps, self._config.pinhole,
+                                               cameras)
         T, lost = np.array(prediction.T_window_camera), prediction.states == FrameState.LOST
         before = state.T
         for i in range(len(T)):

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Tuple
 
-from ..geometry.camera import pointmap_from_depth
 from ..types import Prediction, Window
-from ._encodings import intrinsics, poses
 from ._network_config import Definition, NetworkConfig, PATCH, TINY
 from .base import BackboneSpec, NetworkBackbone, WeightsFile
 
@@ -49,13 +47,8 @@ class VggtBackbone(NetworkBackbone):
 
     def predict(self, memory: Any, window: Window, result: Any) -> Tuple[Any, Prediction]:
         """Return the memory after a window, and its depths and cameras as a prediction."""
-        encoding, depth, confidence = self._nets.to_host(
-            result.encoding[0], result.depth[0, ..., 0], 1 - 1 / result.depth_confidence[0])
-        K = window.frames[0].K
-        if K is None or not self._config.pinhole:
-            K = intrinsics(encoding, window.frames[0].size)
-        return memory, self._nets.assemble(window, poses(encoding), pointmap_from_depth(depth, K),
-                                           confidence, K)
+        return memory, self._nets.from_encodings(window, *self._nets.measured(result),
+                                                 self._config.pinhole)
 
 
 BACKBONE = VggtBackbone

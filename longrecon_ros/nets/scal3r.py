@@ -147,9 +147,7 @@ class Scal3rNet(VggtNet):
         after: Dict[int, ttt.FastWeights] = {}
 
         def add_past(i: int, direction: ttt.FastWeights) -> ttt.FastWeights:
-            past = stored.get(i)
-            after[i] = direction if past is None else ttt.FastWeights(
-                *(a + b for a, b in zip(past, direction)))
+            after[i] = ttt.plus(stored[i], direction) if i in stored else direction
             return after[i]
         windows = [self.begin(patches[0])]
         h, w = (side // PATCH for side in size)
@@ -240,8 +238,7 @@ def lock_step(net: Scal3rNet, windows: MutableSequence[Window], place: Place,
             windows[k] = window = net.mix(i, windows[k], place)
             if i in net.size.memory_after:
                 direction = net.gradient(i, window, place)
-                total = direction if total is None else ttt.FastWeights(
-                    *(a + b for a, b in zip(total, direction)))
+                total = direction if total is None else ttt.plus(total, direction)
         if total is not None:
             weights = net.store(i, share(i, total))
             for k in range(len(windows)):

@@ -91,6 +91,11 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     return (x.transpose(-1, -2) if is_tall else x).to(torch.float32)
 
 
+def plus(a: FastWeights, b: FastWeights) -> FastWeights:
+    """Return the sum of two directions."""
+    return FastWeights(*(x + y for x, y in zip(a, b)))
+
+
 def steps(direction: FastWeights, numerics: Numerics) -> FastWeights:
     """Return the orthogonalised steps of the three matrices."""
     if not numerics.use_batch:

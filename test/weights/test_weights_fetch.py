@@ -24,7 +24,7 @@ def test_a_file_is_fetched_and_recorded(hub, content, monkeypatch):
     assert path.read_bytes() == content
     assert _weights.read_record(path) == _weights.Record(
         'tiny', 'someone/Tiny', 'sub/model.safetensors', hub.commit, len(content), hub.sha256)
-    assert _weights.recorded_sha256(path) == hub.sha256
+    assert _weights.read_record(path).sha256 == hub.sha256
     assert sorted(os.listdir(path.parent)) == ['model.safetensors', 'model.safetensors.json']
     assert partials() == []
     tokens = {path.startswith('/store/'): token for _, path, _, token in hub.asked}

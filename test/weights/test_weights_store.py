@@ -108,7 +108,6 @@ def test_an_unreadable_record_is_none(text):
     path = place(b'1')
     _weights.record_path(path).write_text(text)
     assert _weights.read_record(path) is None
-    assert _weights.recorded_sha256(path) is None
 
 
 @pytest.mark.parametrize('n_bytes, text', [
