@@ -9,9 +9,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from .atomic import atomic_folder, write_text
 from .errors import InputError
 from .evaluation import evaluate, Evaluation
-from .io.atomic import atomic_folder, write_text
 from .io.ply import write_ply
 from .io.trajectory_file import write_tum
 from .report.findings import findings

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
+from longrecon_ros.atomic import atomic_file, atomic_folder, check_output_folder
 from longrecon_ros.errors import InputError
-from longrecon_ros.io.atomic import atomic_file, atomic_folder, check_output_folder
 
 
 def test_file_appears_whole(tmp_path):

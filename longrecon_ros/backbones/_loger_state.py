@@ -1,15 +1,14 @@
 """The state of a LoGeR stream: what it is, whether it is sound, and its place in a file."""
 
-import os
 from pathlib import Path
 import pickle
-import secrets
 from typing import Any, Dict, Iterator, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..atomic import atomic_file
 from ..errors import InputError
 from ..nets.attention import KeysValues
 from ..nets.loger import LogerNet, Memory as NetMemory
@@ -72,17 +71,8 @@ def moved(state: LogerState, device: torch.device) -> LogerState:
 
 def save(state: LogerState, path: Path, name: str) -> None:
     """Write the state of the backbone ``name`` to a file, whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.partial')
-    try:
-        with partial.open('xb') as stream:
-            torch.save(_plain(state, name), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with atomic_file(path) as stream:
+        torch.save(_plain(state, name), stream)
 
 
 def load(path: Path, name: str, device: torch.device) -> LogerState:

@@ -26,11 +26,11 @@ from types import MappingProxyType
 
 from .. import backbones
 from ..alignment import LayerwiseConfig, make_aligner
+from ..atomic import atomic_folder, check_output_folder, write_text
 from ..config import build, Config, load, parse_override
 from ..errors import ConfigError, InputError
 from ..evaluation.ablation import Ablation, AblationResult
 from ..evaluation.variant_run import Variant
-from ..io.atomic import atomic_folder, check_output_folder, write_text
 from ..io.source import FrameSource, open_source, SelectedFrames
 from ..io.truth import TrueFrames
 from ..report.ablation_picture import write_picture

@@ -30,8 +30,8 @@ import time
 from typing import Any, TypeVar
 
 from .. import __version__
+from ..atomic import write_text
 from ..errors import ConfigError, InputError, MissingDependency
-from ..io.atomic import write_text
 from .tables import print_facts, print_table
 
 T = TypeVar('T')

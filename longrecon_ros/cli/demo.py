@@ -20,9 +20,9 @@ import shlex
 import shutil
 import sys
 
+from ..atomic import check_output_folder
 from ..config import default_path
 from ..errors import InputError, MissingDependency
-from ..io.atomic import check_output_folder
 from ..synthetic.effects import Effects
 from ..synthetic.recipe import Recipe
 from ..synthetic.recording import ensure_bag

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import backbones
+from ..atomic import check_output_folder
 from ..backbones.base import ExportableBackbone
 from ..config import build, Config, load, parse_override
 from ..errors import ConfigError, MissingDependency
-from ..io.atomic import check_output_folder
 from .run import add_config_arguments, parse_count
 from .synth import parse_size
 from .tables import print_table

@@ -15,8 +15,8 @@ import logging
 from pathlib import Path
 from types import ModuleType
 
+from ..atomic import check_output_folder
 from ..errors import InputError, MissingDependency
-from ..io.atomic import check_output_folder
 from ..io.bag_reader import is_bag
 from ..io.source import open_source
 from .outcome import print_outcome

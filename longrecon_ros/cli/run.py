@@ -21,9 +21,9 @@ from pathlib import Path
 import time
 
 from .. import backbones
+from ..atomic import check_output_folder
 from ..config import Config, load, parse_override
 from ..errors import InputError
-from ..io.atomic import check_output_folder
 from ..io.source import FrameSource, open_source
 from ..io.trajectory_file import is_kitti, read_trajectory
 from ..overlap import Overlapped

@@ -13,8 +13,8 @@ import argparse
 from pathlib import Path
 import re
 
+from ..atomic import check_output_folder
 from ..errors import ConfigError, InputError
-from ..io.atomic import check_output_folder
 from ..synthetic.bag_writer import BagFormat, write_bag
 from ..synthetic.effects import Effects
 from ..synthetic.folder_writer import write_folder

@@ -32,8 +32,8 @@ from pathlib import Path
 import time
 from types import MappingProxyType
 
+from ..atomic import check_output_folder, write_text
 from ..errors import ConfigError, InputError, MissingDependency
-from ..io.atomic import check_output_folder, write_text
 from .progress import show_progress
 from .run import parse_count
 from .tables import print_facts, print_table

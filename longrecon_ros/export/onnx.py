@@ -23,8 +23,8 @@ import torch
 from torch import nn
 
 from .. import __version__
+from ..atomic import atomic_folder, check_output_folder
 from ..errors import ExportError, MissingDependency
-from ..io.atomic import atomic_folder, check_output_folder
 from ..nets.runtime import MANIFEST, open_onnx
 from .parts import fixed_positions, Part, PARTS, parts_of, Shape
 

@@ -18,6 +18,7 @@ import re
 import shutil
 import sys
 
+from ..atomic import write_text
 from ..backbones._weights import (
     path_of,
     read_record,
@@ -29,7 +30,6 @@ from ..backbones._weights import (
 )
 from ..backbones.base import WeightsFile
 from ..errors import WeightsError
-from .atomic import write_text
 from .byte_progress import LogLines, show_bytes
 from .hub_library import endpoint, hub_errors, library
 

@@ -5,9 +5,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ..atomic import atomic_file
 from ..errors import InputError
 from ..types import PointCloud
-from .atomic import atomic_file
 
 _VERTEX = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'),
                     ('red', 'u1'), ('green', 'u1'), ('blue', 'u1')])

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import write_text
 from ..errors import InputError
 from ..geometry import se3
 from ..types import Trajectory
-from .atomic import write_text
 from .timestamps import format_stamp, parse_stamp_ns
 
 _log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
 
+from ..atomic import check_output_folder
 from ..errors import MissingDependency
 from ..geometry import se3
-from ..io.atomic import check_output_folder
 from .bag_messages import MessageMaker
 from .stream import Film, SyntheticFrame
 

@@ -7,7 +7,7 @@ from typing import Callable, Optional
 import cv2
 import numpy as np
 
-from ..io.atomic import atomic_folder, write_text
+from ..atomic import atomic_folder, write_text
 from ..io.timestamps import format_stamp
 from ..io.trajectory_file import write_tum
 from ..types import Trajectory

@@ -7,8 +7,8 @@ import zipfile
 
 import numpy as np
 
+from ..atomic import atomic_file
 from ..errors import InputError
-from ..io.atomic import atomic_file
 from ..synthetic.camera import SyntheticCamera
 from ..synthetic.render import Renderer
 from .rooms import room, track

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..atomic import atomic_file
 from ..errors import InputError
-from ..io.atomic import atomic_file
 from ..nets.loger import NOTHING
 from .data import Batch, Laps
 from .losses import stream_loss, Target

@@ -8,7 +8,7 @@ import secrets
 import shutil
 from typing import BinaryIO
 
-from ..errors import InputError
+from .errors import InputError
 
 
 @contextmanager
