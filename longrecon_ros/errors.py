@@ -7,6 +7,7 @@
     +-- WeightsError          a checkpoint that is missing, damaged or of another net
     +-- AlignmentError        two windows whose overlap does not determine a similarity
     +-- ExportError           a net that cannot be written as graphs, or graphs that differ from it
+    +-- RunError              a run that several processes share has lost one of them
     +-- MissingDependency     an optional package is not installed; says the install line
 
 Misuse of the Python API (wrong shape, wrong dtype) raises ``ValueError`` naming the argument.
@@ -40,6 +41,10 @@ class AlignmentError(LongreconError):
 
 class ExportError(LongreconError):
     """A net cannot be written as a graph, or the graph does not give what the net gives."""
+
+
+class RunError(LongreconError):
+    """A run that several processes share has lost one of them; what was reached is kept."""
 
 
 class MissingDependency(LongreconError):

@@ -2,9 +2,10 @@
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
 import threading
 import time
-from typing import Callable, Deque, List, Optional
+from typing import Callable, Deque, Iterable, Iterator, List, Optional
 
 import numpy as np
 
@@ -85,6 +86,20 @@ class Overlapped:
             wait(self._pending)
         return self._collect()
 
+    def push_all(self, frames: Iterable[Frame], folder: Path,
+                 tell: Callable[[int, int], None] = lambda done, of: None) -> Iterator[Update]:
+        """Take a whole recording and yield all updates; see `Pipeline.infer_all`."""
+        windows = self._pipeline.infer_all(frames, folder, tell)
+        is_over = False
+        while not is_over:
+            with self.busy:
+                inferred = next(windows, None)
+                is_over = inferred is None
+                self._hand_over(inferred)
+                if is_over:
+                    wait(self._pending)
+            yield from self._collect()
+
     def reset(self) -> None:
         """Finish the windows handed over, then forget everything, updates not returned, too."""
         wait(self._pending)
@@ -100,6 +115,11 @@ class Overlapped:
         """End the thread after the window it is at; one that waits is dropped."""
         self._stop()
         self._finished = self._collect()
+
+    @property
+    def needs_all(self) -> bool:
+        """That of the pipeline."""
+        return self._pipeline.needs_all
 
     @property
     def is_untrained(self) -> bool:

@@ -1,8 +1,9 @@
 """From images to odometry and a cloud: the story of the package in one synchronous class."""
 
 from dataclasses import dataclass
+from pathlib import Path
 import time
-from typing import Mapping, Optional, Tuple
+from typing import Callable, Iterable, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from .alignment.base import Aligner
 from .alignment.bridging import median_depth
 from .alignment.intrinsics import SharedIntrinsics
 from .alignment.links import LinkStatistics
-from .backbones.base import Backbone, BackboneSpec
+from .backbones.base import Backbone, BackboneSpec, LockstepBackbone, Work
 from .chain import Chain, Link
 from .config import build, Config, MapConfig, WindowConfig
 from .errors import ConfigError, InputError
@@ -20,6 +21,7 @@ from .mapping.pose_log import PoseLog
 from .mapping.submap import build_submap, place
 from .mapping.voxel_map import VoxelMap
 from .preprocess import Preprocessor
+from .spool import FrameSpool
 from .types import Frame, PointCloud, Prediction, Trajectory, Update, Window
 from .windowing import Windower
 
@@ -113,20 +115,41 @@ class Pipeline:
         Raises InputError for a frame of another size or with an earlier stamp than those before,
         ValueError for an index that does not rise.
         """
-        self._check_order(frame)
-        start_s = time.perf_counter()
-        prepared = self._prepare(frame)
-        self._preprocess_ms += 1e3 * (time.perf_counter() - start_s)
-        self._last_frame = frame
-        if self._start_s is None:
-            self._start_s = start_s
-        window = self._windower.push(prepared)
+        window = self._windower.push(self._prepared(frame))
         return None if window is None else self._step(window)
 
     def infer_rest(self) -> Optional[Inferred]:
         """Predict the frames that no window had yet; None when there are none."""
         window = self._windower.flush()
         return None if window is None else self._step(window)
+
+    @property
+    def needs_all(self) -> bool:
+        """True when offline runs should go through `infer_all`: the backbone needs all windows."""
+        return isinstance(self._backbone, LockstepBackbone) and self._backbone.is_offline_exact
+
+    def infer_all(self, frames: Iterable[Frame], folder: Path,
+                  tell: Callable[[int, int], None] = lambda done, of: None) -> Iterator[Inferred]:
+        """Take a whole recording; yield its windows with predictions that know all of it.
+
+        For backbones that need all windows (`needs_all`). ``folder`` gets the images and what has
+        been reached, from where an interrupted run goes on (`LockstepBackbone.predict_all`);
+        ``tell`` is told how many steps of the backbone are done, and of how many. Raises what
+        `infer` raises, and what the backbone raises.
+        """
+        with FrameSpool(folder / 'frames.rgb') as spool:
+            for frame in frames:
+                spool.add(self._prepared(frame))
+            windows = [window for window in map(self._windower.push, spool.frames()) if window]
+            windows += [window for window in [self._windower.flush()] if window]
+            work = Work(folder, spool.digest(), tell)
+        start_s = time.perf_counter()
+        predictions = self._backbone.predict_all(windows, work)
+        # in this order: the backbone may have something to finish after the last prediction
+        for prediction, window in zip(predictions, windows):
+            end_s = time.perf_counter()
+            yield self._inferred(window, prediction, start_s, end_s)
+            start_s = time.perf_counter()
 
     def register(self, inferred: Inferred) -> Update:
         """Put a window into odom and the map; the windows of `infer` in their order, each once."""
@@ -157,10 +180,24 @@ class Pipeline:
         """Return the bounded cloud in odom."""
         return PointCloud.empty() if self._voxels is None else self._voxels.cloud()
 
+    def _prepared(self, frame: Frame) -> Frame:
+        """Return the next frame of the stream as the backbone takes it."""
+        self._check_order(frame)
+        start_s = time.perf_counter()
+        prepared = self._prepare(frame)
+        self._preprocess_ms += 1e3 * (time.perf_counter() - start_s)
+        self._last_frame = frame
+        if self._start_s is None:
+            self._start_s = start_s
+        return prepared
+
     def _step(self, window: Window) -> Inferred:
         start_s = time.perf_counter()
         self._state, prediction = self._backbone.step(self._state, window)
-        end_s = time.perf_counter()
+        return self._inferred(window, prediction, start_s, time.perf_counter())
+
+    def _inferred(self, window: Window, prediction: Prediction, start_s: float,
+                  end_s: float) -> Inferred:
         if not np.array_equal(prediction.frame_ids, window.frame_ids):
             raise ValueError(f'{self._backbone.spec.name}: the prediction must hold the frames of '
                              f'window {window.index}, got {prediction.frame_ids}')

@@ -21,7 +21,7 @@ TRY = ['bench', 'nets', '--tiny', '--sizes', '42x28', '--windows', '3/1', '--dev
 
 
 @pytest.fixture
-def benchmark():
+def measures():
     """Return the module; one thread, as two of a busy machine wait for each other."""
     torch = pytest.importorskip('torch')
     from longrecon_ros.nets import benchmark
@@ -32,10 +32,10 @@ def benchmark():
 
 
 @pytest.fixture
-def quick(benchmark, monkeypatch):
+def quick(measures, monkeypatch):
     """Let a run take little time: small products only."""
-    monkeypatch.setattr(benchmark, '_PRODUCTS', {'cpu': (128, 256), 'cuda': (1024,)})
-    return benchmark
+    monkeypatch.setattr(measures, '_PRODUCTS', {'cpu': (128, 256), 'cuda': (1024,)})
+    return measures
 
 
 def counted(kind, size, shape, n_frames, **options):
@@ -64,8 +64,8 @@ def run_without(*modules, words=()):
 @pytest.mark.torch
 @pytest.mark.parametrize('shape, n_frames', SHAPES)
 @pytest.mark.parametrize('net', SHALLOW)
-def test_costs_are_those_that_torch_counts(benchmark, net, shape, n_frames):
-    kind = benchmark.NETS[net]
+def test_costs_are_those_that_torch_counts(measures, net, shape, n_frames):
+    kind = measures.NETS[net]
     size = replace(kind.size(False), **SHALLOW[net])        # of full width: what is fast to count
     cost = kind.cost(shape, n_frames, size)
     assert cost.window() == pytest.approx(counted(kind, size, shape, n_frames), rel=1e-3)
@@ -74,17 +74,17 @@ def test_costs_are_those_that_torch_counts(benchmark, net, shape, n_frames):
 @pytest.mark.torch
 @pytest.mark.parametrize('net', ['pi3', pytest.param('pi3x', marks=pytest.mark.slow),
                                  pytest.param('vggt', marks=pytest.mark.slow)])
-def test_costs_of_released_sizes(benchmark, net):
-    kind = benchmark.NETS[net]
+def test_costs_of_released_sizes(measures, net):
+    kind = measures.NETS[net]
     cost = kind.cost((154, 518), 20, kind.size(False))
     assert cost.window() == pytest.approx(counted(kind, kind.size(False), (154, 518), 20),
                                           rel=1e-3)
 
 
 @pytest.mark.torch
-def test_cost_of_the_points_of_vggt(benchmark):
+def test_cost_of_the_points_of_vggt(measures):
     from longrecon_ros.nets import flops
-    kind = benchmark.NETS['vggt']
+    kind = measures.NETS['vggt']
     size = replace(kind.size(False), **SHALLOW['vggt'])
     assert flops.vggt((70, 126), 3, size, use_points=True).window() == pytest.approx(
         counted(kind, size, (70, 126), 3, use_points=True), rel=1e-3)
@@ -105,14 +105,14 @@ def published(height, width, n, d=1024):
 
 @pytest.mark.torch
 @pytest.mark.parametrize('shape, n_frames', SHAPES)
-def test_cost_of_pi3_is_the_published_one(benchmark, shape, n_frames):
-    cost = benchmark.NETS['pi3'].cost(shape, n_frames)
+def test_cost_of_pi3_is_the_published_one(measures, shape, n_frames):
+    cost = measures.NETS['pi3'].cost(shape, n_frames)
     assert cost.frame() == pytest.approx(published(*shape, n_frames), rel=1e-4)
 
 
 @pytest.mark.torch
-def test_costs_of_new_frames(benchmark):
-    cost = benchmark.NETS['pi3'].cost((154, 518), 20)
+def test_costs_of_new_frames(measures):
+    cost = measures.NETS['pi3'].cost((154, 518), 20)
     assert cost.new_frame(5, use_tokens=False) == pytest.approx(1.44e12, rel=0.01)
     saved = cost.new_frame(5, use_tokens=False) - cost.new_frame(5)
     assert saved == pytest.approx(5 / 15 * cost.encode_frame)
@@ -144,7 +144,7 @@ def test_wrong_sizes_and_windows(capsys, option, value, words):
     (['--precision', 'int3'], 'precision: expected auto'),
     (['--json', '/no/such/folder/a.json'], 'cannot be written'),
 ])
-def test_what_cannot_be_measured_is_one_line(benchmark, capsys, words, message):
+def test_what_cannot_be_measured_is_one_line(measures, capsys, words, message):
     assert main([*TRY, *words]) == 2
     out, err = capsys.readouterr()
     assert out == '' and err.count('\n') == 1 and message in err
@@ -167,8 +167,8 @@ def test_torch_that_is_absent_is_named():
 
 
 @pytest.mark.torch
-def test_cases_begin_with_what_is_quick(benchmark):
-    todo = benchmark.cases(['pi3'], [(14, 28)], [(3, 1), (2, 0)], ['compile', 'eager', 'graph'])
+def test_cases_begin_with_what_is_quick(measures):
+    todo = measures.cases(['pi3'], [(14, 28)], [(3, 1), (2, 0)], ['compile', 'eager', 'graph'])
     assert [(case.mode, case.window) for case in todo] == [
         ('eager', 3), ('eager', 2), ('graph', 3), ('graph', 2), ('compile', 3), ('compile', 2)]
 
@@ -253,16 +253,16 @@ def test_a_compiler_that_fails_is_a_row(quick, monkeypatch):
 
 
 @pytest.mark.torch
-def test_limits_of_time_end_with_their_block(benchmark):
-    with pytest.raises(TimeoutError), benchmark.time_limit(0.05):
+def test_limits_of_time_end_with_their_block(measures):
+    with pytest.raises(TimeoutError), measures.time_limit(0.05):
         time.sleep(30)
-    with benchmark.time_limit(0.05):
+    with measures.time_limit(0.05):
         pass
     time.sleep(0.1)
     passed = []
 
     def elsewhere():
-        with benchmark.time_limit(0.01):
+        with measures.time_limit(0.01):
             time.sleep(0.1)
         passed.append(True)
     thread = threading.Thread(target=elsewhere)
@@ -274,12 +274,12 @@ def test_limits_of_time_end_with_their_block(benchmark):
 @pytest.mark.torch
 @pytest.mark.parametrize('net', SHALLOW)
 @pytest.mark.parametrize('overlap', [0, 1, 2])
-def test_windows_keep_the_tokens_of_their_last_frames(benchmark, net, overlap):
+def test_windows_keep_the_tokens_of_their_last_frames(measures, net, overlap):
     import torch
 
     from longrecon_ros.nets import policy
-    case = benchmark.Case(net, (14, 28), 3, overlap, 'eager')
-    windows = benchmark.make_windows(case, policy.choose('cpu'), True)
+    case = measures.Case(net, (14, 28), 3, overlap, 'eager')
+    windows = measures.make_windows(case, policy.choose('cpu'), True)
     place = windows._kept.data_ptr()
     first, _, third = windows(), windows(), windows()
     assert first[0].shape[:2] == windows.all_encoded()()[0].shape[:2] == (1, 3)
@@ -292,10 +292,10 @@ def test_windows_keep_the_tokens_of_their_last_frames(benchmark, net, overlap):
 @pytest.mark.torch
 @pytest.mark.parametrize('net', SHALLOW)
 @pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
-def test_short_types_hardly_change_the_result(benchmark, device, net):
+def test_short_types_hardly_change_the_result(measures, device, net):
     from longrecon_ros.nets import policy
-    case = benchmark.Case(net, (70, 112), 4, 1, 'eager')
-    exact, short = (benchmark.make_windows(case, policy.choose(device, precision), True)()
+    case = measures.Case(net, (70, 112), 4, 1, 'eager')
+    exact, short = (measures.make_windows(case, policy.choose(device, precision), True)()
                     for precision in ('float32', 'bfloat16'))
     for name, a, b in zip(exact._fields, exact, short):
         if a is not None:
@@ -319,12 +319,12 @@ def test_only_torch_and_numpy_are_needed(tmp_path):
 def test_no_window_waits_for_the_device(net):
     import torch
 
-    from longrecon_ros.nets import benchmark, policy
+    from longrecon_ros.nets import benchmark as measures, policy
     device = policy.choose('cuda')
-    windows = benchmark.make_windows(benchmark.Case(net, (70, 112), 4, 1, 'eager'), device, True)
+    windows = measures.make_windows(measures.Case(net, (70, 112), 4, 1, 'eager'), device, True)
     windows()
-    assert benchmark.synchronisation(windows, device.device) == 'none'
-    found = benchmark.synchronisation(lambda: torch.ones(1, device='cuda').item(), device.device)
+    assert measures.synchronisation(windows, device.device) == 'none'
+    found = measures.synchronisation(lambda: torch.ones(1, device='cuda').item(), device.device)
     assert found.startswith('RuntimeError')
 
 
@@ -333,10 +333,10 @@ def test_no_window_waits_for_the_device(net):
 def test_recorded_windows_equal_the_others(net):
     import torch
 
-    from longrecon_ros.nets import benchmark, policy
+    from longrecon_ros.nets import benchmark as measures, policy
     device = policy.choose('cuda')
-    windows = benchmark.make_windows(benchmark.Case(net, (70, 112), 5, 2, 'eager'), device, True)
-    replay = benchmark.record(windows, device.device)
+    windows = measures.make_windows(measures.Case(net, (70, 112), 5, 2, 'eager'), device, True)
+    replay = measures.record(windows, device.device)
 
     def copied(run):
         return [part.clone() for part in run() if part is not None]

@@ -5,6 +5,8 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from longrecon_ros.nets import policy, scal3r  # noqa: E402
+from longrecon_ros.nets.lockstep import LockStep  # noqa: E402
+from longrecon_ros.nets.ranks import Ranks  # noqa: E402
 
 pytestmark = pytest.mark.torch
 H, W = 2, 3
@@ -26,11 +28,10 @@ def patches():
     return [torch.randn(n, H * W, SIZE.dim, generator=generator) for n in (3, 2, 3)]
 
 
-@torch.inference_mode()
-def through(net, patches, share=lambda _i, g: g):
-    windows = [net.begin(tokens) for tokens in patches]
-    scal3r.lock_step(net, windows, net.place(H, W, torch.device('cpu')), share)
-    return windows
+def through(net, patches, ranks=None):
+    run = LockStep(net, (14 * H, 14 * W), len(patches), lambda k: net.begin(patches[k]),
+                   ranks=ranks)
+    return [window for _, window in run.run()]
 
 
 def test_a_window_alone_differs_from_one_that_shares_its_memory(net, patches):
@@ -43,24 +44,29 @@ def test_a_window_alone_differs_from_one_that_shares_its_memory(net, patches):
 def test_the_order_of_the_windows_does_not_matter(net, patches):
     straight, turned = through(net, patches), through(net, patches[::-1])
     for a, b in zip(straight, turned[::-1]):
-        torch.testing.assert_close(a.tokens, b.tokens, atol=2e-4, rtol=1e-3)
+        torch.testing.assert_close(a.tokens, b.tokens, atol=0, rtol=0)
         assert a.levels.keys() == b.levels.keys() == {0, 1}
 
 
 def test_processes_that_add_up_their_directions_are_as_one(net, patches):
-    whole, totals = through(net, patches), {}
+    class Told(Ranks):
+        """One of three processes, which is told what the sum of all is."""
 
-    def keep(i, direction):
-        totals[i] = direction
-        return direction
-    assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(whole, through(net, patches, keep)))
-    # a process with one window, which is told the sums of all
-    told = []
-    one = through(net, patches[1:2], lambda i, own: told.append((i, own)) or totals[i])[0]
-    torch.testing.assert_close(one.tokens, whole[1].tokens, atol=1e-6, rtol=0)
-    assert [i for i, _ in told] == [0, 1]
-    for i, own in told:
-        assert all((t - o).abs().max() > 1e-6 for t, o in zip(totals[i], own))
+        def summed(self, tensors):
+            own.append(tensors)
+            return tensors if self.size == 1 else totals[len(own) - 1]
+
+        def first_with(self, has):
+            return None
+    own = []
+    whole, totals = through(net, patches, Told()), own
+    own = []
+    one, = through(net, patches, Told(1, 3))
+    torch.testing.assert_close(one.tokens, whole[1].tokens, atol=0, rtol=0)
+    assert len(own) == len(totals) == 2
+    for total, part in zip(totals, own):
+        assert all(t.dtype == torch.float64 and (t - o).abs().max() > 1e-6
+                   for t, o in zip(total, part))
 
 
 def test_special_tokens_recall_nothing_and_learnt_weights_stay(net, patches):

@@ -89,8 +89,12 @@ class Network:
             result = self._runtime.decode(torch.stack(list(tokens.values())), (height, width),
                                           *state)
         except torch.cuda.OutOfMemoryError:
-            raise self._too_little_memory(window, 'window.size') from None
+            raise self.too_little_memory(window, 'window.size') from None
         return memory._replace(tokens=tokens if self._config.reuse_tokens else {}), result
+
+    def encode(self, window: Window) -> Tensor:
+        """Return the tokens of all frames of a window, (N, h w, C), on the device."""
+        return torch.stack(list(self._encode({}, window).values()))
 
     def frame_by_frame(self, window: Window, *state: Any) -> Iterator[Any]:
         """Yield the net's result for each frame, on the device; the next one has to be asked for.
@@ -102,9 +106,10 @@ class Network:
             for tokens in self._encode({}, window).values():
                 yield self._runtime.decode(tokens[None], (height, width), *state)
         except torch.cuda.OutOfMemoryError:
-            raise self._too_little_memory(window, 'how many are remembered') from None
+            raise self.too_little_memory(window, 'how many are remembered') from None
 
-    def _too_little_memory(self, window: Window, what: str) -> ConfigError:
+    def too_little_memory(self, window: Window, what: str) -> ConfigError:
+        """Return the error for a window too much for the device; less of ``what`` helps."""
         width, height = window.frames[0].size
         return ConfigError(f'{self._spec.name}: the device has too little memory for windows of '
                            f'{len(window.frames)} frames of {width}x{height} px; lower '

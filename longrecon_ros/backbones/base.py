@@ -4,7 +4,7 @@ import abc
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Iterator, Literal, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, ClassVar, Iterator, Literal, Mapping, Optional, Sequence, Tuple
 
 from ..errors import ConfigError
 from ..types import Prediction, Window
@@ -99,12 +99,33 @@ class Backbone(abc.ABC):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What an offline run over a whole recording is given besides its windows."""
+
+    folder: Path
+    """A folder of its own: what it has reached is there after an interruption."""
+    recording: str
+    """Names the images and times of the windows: another recording has another name."""
+    tell: Callable[[int, int], None] = lambda done, of: None
+    """Is told how many steps are done, and of how many."""
+
+
 class LockstepBackbone(Backbone):
-    """A backbone whose exact form needs all windows at once; offline runs only."""
+    """A backbone whose exact form needs all windows at once; its `step` is something else."""
+
+    is_offline_exact: bool = True
+    """False on an object that was told to take offline runs by `step` as well."""
 
     @abc.abstractmethod
-    def predict_all(self, windows: Sequence[Window]) -> Iterator[Prediction]:
-        """Yield one prediction a window, in order."""
+    def predict_all(self, windows: Sequence[Window], work: Work) -> Iterator[Prediction]:
+        """Yield one prediction a window, in order.
+
+        With what an interrupted run has left in the folder it goes on from there, to the same
+        bytes; InputError where that belongs to another recording or to other parameters. Where
+        several processes share the run, the one of rank 0 yields all, the others nothing;
+        RunError when one of them is lost.
+        """
 
 
 class ExportableBackbone(Backbone):

@@ -1,10 +1,15 @@
-"""``scal3r``: VGGT with one memory over all windows, by a network; causal; needs weights.
+"""``scal3r``: VGGT with one memory over all windows, by a network; needs weights.
 
 Scal3R (arXiv 2604.08542, CVPR 2026; `nets.scal3r`): memory units after some of the blocks store
-the tokens of all windows, and every window recalls from them. The original is offline: the windows
-go through the net in lock step. This is **a causal form of our own**, for live use: a window
-recalls from itself and from the windows before it, which do not change any more. A stream of one
-window is exact; how much the causal form loses has not been measured with real weights.
+the tokens of all windows, and every window recalls from them. There are two forms:
+
+* **Lock step**, the original's: all windows go through the net together, so the recording has to
+  be complete. `longrecon run` uses it (``offline: lock_step``); what does not fit into
+  ``memory_mb`` is on the disk, several processes can share the windows, and an interrupted run
+  goes on where it was.
+* **A causal form of our own**, for live use: a window recalls from itself and from the windows
+  before it, which do not change any more. A stream of one window is exact; `longrecon bench
+  lockstep` measures how far the two are apart.
 
 The reference of a window is its middle frame, as in the original. Points are depth along the rays
 of the calibration, or else of the field of view that the net sees. Frames without content and
@@ -15,14 +20,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 import logging
 from pathlib import Path
-from typing import Any, Literal, Mapping, NamedTuple, Tuple
+from typing import Any, Iterator, Literal, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from ..types import Prediction, Window
 from ._blank import is_blank
 from ._network_config import Definition, feedforward, NetworkConfig, PATCH, TINY
-from .base import Backbone, BackboneSpec, WeightsFile
+from .base import BackboneSpec, LockstepBackbone, WeightsFile, Work
 
 _log = logging.getLogger(__name__)
 
@@ -33,9 +38,17 @@ class Scal3rConfig(NetworkConfig):
 
     max_side_px: int = 518
     orthogonal: Literal['bfloat16', 'float32'] = 'bfloat16'
+    offline: Literal['lock_step', 'causal'] = 'lock_step'
+    memory_mb: int = 4000
+    rank_timeout_s: float = 600.0
 
     def __post_init__(self):
         NetworkConfig.__post_init__(self)
+        if self.memory_mb < 0:
+            raise ValueError(f'memory_mb: expected 0 or more, got {self.memory_mb}')
+        if not 0 < self.rank_timeout_s < float('inf'):
+            raise ValueError('rank_timeout_s: expected a time above 0, got '
+                             f'{self.rank_timeout_s}')
         if self.graphs:
             raise ValueError('graphs: exported graphs have no place for a memory yet; leave it '
                              'empty')
@@ -52,8 +65,8 @@ class Scal3rState(NamedTuple):
     n_windows: int = 0
 
 
-class Scal3rBackbone(Backbone):
-    """Window reconstruction by Scal3R in a causal form; see the module's docstring."""
+class Scal3rBackbone(LockstepBackbone):
+    """Reconstruction by Scal3R in lock step or in a causal form; see the module's docstring."""
 
     spec = BackboneSpec(
         name='scal3r', patch=PATCH, max_pixels=None, max_side=518, gauge='window',
@@ -70,6 +83,12 @@ class Scal3rBackbone(Backbone):
         self._network = self._nets.Network(self.spec, config, _definition(config.size),
                                            partial(_set_numerics, config.orthogonal))
         self.is_untrained = self._network.is_untrained
+        self.is_offline_exact = config.offline == 'lock_step'
+
+    def predict_all(self, windows: Sequence[Window], work: Work) -> Iterator[Prediction]:
+        """Yield one prediction a window, in lock step; see `LockstepBackbone.predict_all`."""
+        from ._lockstep import predict_all
+        return predict_all(self._network, self._config, windows, work)
 
     def init(self) -> Scal3rState:
         """Return the state of a stream that has seen nothing."""

@@ -16,15 +16,18 @@ class Progress(Protocol):
     """Is told how far a run is."""
 
     def update(self, n_done: int, remark: str) -> None:
-        """Show that ``n_done`` frames are done."""
+        """Show that ``n_done`` of what is counted are done."""
 
 
 @contextmanager
-def show_progress(n_total: int) -> Iterator[Progress]:
-    """Yield a display for ``n_total`` frames (0: unknown) and take it away at the end."""
+def show_progress(n_total: int, what: str = 'frames') -> Iterator[Progress]:
+    """Yield a display for ``n_total`` frames (0: unknown) and take it away at the end.
+
+    ``what`` says what is counted where it is not frames.
+    """
     bar = _rich_bar() if sys.stderr.isatty() else None
     if bar is None:
-        yield _LogProgress(n_total)
+        yield _LogProgress(n_total, what)
         return
     with bar:
         task = bar.add_task('', total=n_total or None)
@@ -59,8 +62,8 @@ class _BarProgress:
 
 class _LogProgress:
 
-    def __init__(self, n_total: int):
-        self._n_total = n_total
+    def __init__(self, n_total: int, what: str):
+        self._n_total, self._what = n_total, what
         self._last_s = time.monotonic()
 
     def update(self, n_done: int, remark: str) -> None:
@@ -68,4 +71,4 @@ class _LogProgress:
         if now_s - self._last_s >= _LINE_EVERY_S:
             self._last_s = now_s
             of = f' of {self._n_total}' if self._n_total else ''
-            _log.info('%d%s frames, %s', n_done, of, remark)
+            _log.info('%d%s %s, %s', n_done, of, self._what, remark)

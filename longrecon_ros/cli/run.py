@@ -15,25 +15,23 @@ examples:
 """
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import replace
 import logging
 from pathlib import Path
-import time
 
 from .. import backbones
 from ..atomic import check_output_folder
 from ..config import Config, load, parse_override
-from ..errors import InputError
 from ..io.source import FrameSource, open_source
 from ..io.trajectory_file import is_kitti, read_trajectory
 from ..overlap import Overlapped
 from ..pipeline import Pipeline
-from ..preprocess import fit_depth
-from ..results import RunRecord, RunRecorder, write_run
-from ..types import Frame, Trajectory
+from ..results import RunRecord, write_run
+from ..types import Trajectory
 from .outcome import print_outcome
-from .progress import Progress, show_progress
+from .reconstruct import Outcome, reconstruct, reconstruct_all
 from .timeline import print_timeline
+from .whole import check_processes, hush_others, kept_work, rank_and_size
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-report', action='store_true', help='leave out report.html')
     parser.add_argument('--timeline', action='store_true',
                         help='show when the last windows were inferred and registered')
+    parser.add_argument('--resume', action='store_true',
+                        help='go on with an interrupted run (of scal3r in lock step)')
     add_config_arguments(parser)
     frames = parser.add_argument_group('frames')
     frames.add_argument('--topic', metavar='T', help='image topic of a bag')
@@ -82,17 +82,33 @@ def config_of(args: argparse.Namespace) -> Config:
 
 def main(args: argparse.Namespace) -> int:
     """Reconstruct, write the results, and say what came out; return the exit code."""
+    hush_others()
     check_output_folder(args.out, args.force)
     config = config_of(args)
     pipeline = Overlapped(Pipeline.from_config(config), config.pipeline.use_thread)
+    check_processes(pipeline, args.resume)
     spec = backbones.load(config.backbone).spec
     source = open_source(args.input, topic=args.topic, gt_topic=args.gt_topic, fps=args.fps,
                          every=args.every, max_frames=args.max_frames, calib=args.calib,
                          allow_truncated=args.allow_truncated, use_truth=spec.needs_truth)
     groundtruth = read_trajectory(args.gt) if args.gt else source.groundtruth()
     _log.info('%s', source.describe())
-    with pipeline, show_progress(len(source)) as progress:
-        outcome = reconstruct(source, pipeline, progress)
+    if not pipeline.needs_all:
+        with pipeline:
+            outcome = reconstruct(source, pipeline)
+        return _finish(args, config, source, groundtruth, pipeline, outcome)
+    with kept_work(args.out, args.resume, args.force) as folder:
+        with pipeline:
+            outcome = reconstruct_all(source, pipeline, folder)
+        if rank_and_size()[0]:
+            return 0                        # the process of rank 0 has it all
+        return _finish(args, config, source, groundtruth, pipeline, outcome)
+
+
+def _finish(args: argparse.Namespace, config: Config, source: FrameSource,
+            groundtruth: Trajectory | None, pipeline: Overlapped, outcome: Outcome) -> int:
+    """Write the results of a run that has ended, and say what came out."""
+    spec = backbones.load(config.backbone).spec
     warnings = [*source.warnings, *outcome.warnings]
     if args.gt and is_kitti(args.gt):
         groundtruth = _with_times(groundtruth, pipeline.trajectory())
@@ -111,51 +127,6 @@ def main(args: argparse.Namespace) -> int:
     if args.timeline:
         print_timeline(summary['timeline'])
     return 0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What `reconstruct` counted."""
-
-    recorder: RunRecorder
-    n_frames: int
-    elapsed_s: float                        # reading and reconstructing, not measuring depth
-    warnings: tuple[str, ...]
-
-
-def reconstruct(source: FrameSource, pipeline: Overlapped, progress: Progress) -> Outcome:
-    """Push all frames of a source through a pipeline, recording every update.
-
-    Raises ``InputError`` from the source, and when there was no frame.
-    """
-    first: list[Frame] = []
-    recorder = RunRecorder(lambda index, size: _true_depth(source, first[0], index, size))
-    n_frames, frames = 0, iter(source)
-    while True:
-        start_s = time.perf_counter()
-        with pipeline.busy:
-            frame = next(frames, None)
-        recorder.add_time('read', 1e3 * (time.perf_counter() - start_s))
-        updates = pipeline.flush() if frame is None else pipeline.push(frame)
-        for update in updates:
-            recorder.add(update)
-        if frame is None:
-            break
-        n_frames += 1
-        first = first or [replace(frame)]
-        if updates:
-            progress.update(n_frames, f'{n_frames / pipeline.busy.total_s:.1f} a second')
-    if not n_frames:
-        raise InputError(f'{source.describe()}: there are no frames')
-    warnings = () if first[0].K is not None else (
-        'There is no calibration: the intrinsics are estimated, and lens distortion stays. Give '
-        'them with --calib.',)
-    return Outcome(recorder, n_frames, pipeline.busy.total_s, warnings)
-
-
-def _true_depth(source: FrameSource, frame: Frame, index: int, size: tuple[int, int]):
-    depth = source.depth(index)
-    return None if depth is None else fit_depth(depth, frame, size)
 
 
 def _with_times(truth: Trajectory, estimate: Trajectory) -> Trajectory | None:

@@ -2,13 +2,13 @@
 
 After some of the blocks across frames a memory unit stores the tokens of every window into one set
 of fast weights (`ttt`), and each window recalls from it: the windows go through the net in lock
-step, since a unit needs all of them before the first can go on. A window's reference is its first
-frame. Written from the paper and the names and shapes of the released checkpoint.
+step (`lockstep`), since a unit needs all of them before the first can go on. A window's reference
+is its first frame. Written from the paper and the names and shapes of the released checkpoint.
 """
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Callable, Dict, List, Mapping, MutableSequence, NamedTuple, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import torch
 from torch import nn, Tensor
@@ -135,6 +135,11 @@ class Scal3rNet(VggtNet):
         for i in size.memory_after:
             self.aggregator.global_blocks[i].ttt = MemoryUnit(size.dim, size.memory_ratio)
 
+    @property
+    def units(self) -> Tuple[int, ...]:
+        """Pairs of blocks with a memory unit, ascending: one ends each stage but the last."""
+        return tuple(sorted(self.size.memory_after))
+
     def decode(self, patches: Tensor, size: Tuple[int, int],
                stored: Mapping[int, ttt.FastWeights] = MappingProxyType({})
                ) -> Tuple[VggtOutput, Dict[int, ttt.FastWeights]]:
@@ -145,19 +150,36 @@ class Scal3rNet(VggtNet):
         ``size`` is (H, W) px.
         """
         after: Dict[int, ttt.FastWeights] = {}
-
-        def add_past(i: int, direction: ttt.FastWeights) -> ttt.FastWeights:
-            after[i] = ttt.plus(stored[i], direction) if i in stored else direction
-            return after[i]
-        windows = [self.begin(patches[0])]
         h, w = (side // PATCH for side in size)
-        lock_step(self, windows, self.place(h, w, patches.device), add_past)
-        return self.read(windows[0], size), after
+        place, window, weights = self.place(h, w, patches.device), self.begin(patches[0]), None
+        for stage, i in enumerate(self.units):
+            window = self.through(stage, window, place, weights)
+            direction = self.gradient(i, window, place)
+            after[i] = ttt.plus(stored[i], direction) if i in stored else direction
+            weights = self.store(i, after[i])
+        return self.read(self.through(len(self.units), window, place, weights), size), after
 
     def begin(self, patches: Tensor) -> Window:
         """Return a window before the first pair of blocks, of encoded frames (N, h w, C)."""
         special = self.aggregator.special_tokens(1, len(patches))
         return Window(torch.cat([special, patches[None]], dim=2), {})
+
+    def through(self, stage: int, window: Window, place: Place,
+                weights: Optional[ttt.FastWeights] = None) -> Window:
+        """Return a window after a stage: what lies between two memory units, of `units`.
+
+        It recalls from the weights of the unit before, which the first stage has not, and is mixed
+        as far as the unit that ends the stage, which is to store it next; the last stage leads to
+        the heads (`read`).
+        """
+        start = 0
+        if stage:
+            start = self.units[stage - 1] + 1
+            window = self.recall(start - 1, window, place, weights)
+        is_last = stage == len(self.units)
+        for i in range(start, self.size.depth if is_last else self.units[stage] + 1):
+            window = self.mix(i, window, place)
+        return window
 
     def mix(self, i: int, window: Window, place: Place) -> Window:
         """Return a window after the i-th pair of blocks, before its memory unit."""
@@ -179,6 +201,10 @@ class Scal3rNet(VggtNet):
         """Return the fast weights after the i-th pair that a sum of directions gives."""
         numerics = ttt.Numerics(orthogonal=self.orthogonal)
         return ttt.update(self._unit(i).learnt, direction, numerics)
+
+    def learnt(self, stage: int) -> ttt.FastWeights:
+        """Return the fast weights of the unit at the end of a stage before anything is stored."""
+        return self._unit(self.units[stage]).learnt
 
     def recall(self, i: int, window: Window, place: Place,
                weights: ttt.FastWeights) -> Window:
@@ -220,27 +246,3 @@ class Scal3rNet(VggtNet):
         _, n, p, c = window.tokens.shape
         patches = window.tokens[:, :, N_SPECIAL:].reshape(1, n * (p - N_SPECIAL), c)
         return patches, place.wide.repeat(n)
-
-
-def lock_step(net: Scal3rNet, windows: MutableSequence[Window], place: Place,
-              share: Callable[[int, ttt.FastWeights], ttt.FastWeights] = lambda _i, g: g,
-              tell: Callable[[int], None] = lambda _i: None) -> None:
-    """Take windows that have begun (`Scal3rNet.begin`) through all pairs of blocks, in place.
-
-    Every memory unit gets the sum of the directions of all windows, in their order, and one step.
-    ``windows`` may live elsewhere than in memory: an item is read and replaced as a whole.
-    ``share`` gets the number of a pair and the sum of this process, and returns that of all;
-    ``tell`` is called with the number of each pair that is done.
-    """
-    for i in range(net.size.depth):
-        total = None
-        for k in range(len(windows)):
-            windows[k] = window = net.mix(i, windows[k], place)
-            if i in net.size.memory_after:
-                direction = net.gradient(i, window, place)
-                total = direction if total is None else ttt.plus(total, direction)
-        if total is not None:
-            weights = net.store(i, share(i, total))
-            for k in range(len(windows)):
-                windows[k] = net.recall(i, windows[k], place, weights)
-        tell(i)

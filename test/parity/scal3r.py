@@ -11,9 +11,9 @@ import torch
 from vggt import size_of
 
 from longrecon_ros.nets import ttt
+from longrecon_ros.nets.lockstep import LockStep
 from longrecon_ros.nets.rope import rotation
 from longrecon_ros.nets.scal3r import (
-    lock_step,
     MemoryUnit,
     middle_first,
     official_name,
@@ -21,7 +21,6 @@ from longrecon_ros.nets.scal3r import (
     Scal3rSize,
 )
 from longrecon_ros.nets.vggt import cameras
-from longrecon_ros.nets.vit import PATCH
 
 _SAME_KERNEL = 0.02
 """Allowed of a bfloat16 orthogonalisation where the processor is another one."""
@@ -78,12 +77,11 @@ def _chunks(case: Case) -> List[Result]:
     encoded = [net.encode(x[order]) for order in ids]
     found: Stages = {f'chunk{k}_dino_tokens': tokens for k, tokens in enumerate(encoded)}
     found.update({f'chunk{k}_frame_ids': torch.tensor(order) for k, order in enumerate(ids)})
-    place = net.place(height // PATCH, width // PATCH, x.device)
-    windows = [net.begin(tokens) for tokens in encoded]
+    run = LockStep(net, (height, width), len(ids), lambda k: net.begin(encoded[k]))
     with _recording(net, found):
-        lock_step(net, windows, place)
+        windows = list(run.run())
     outputs = []
-    for k, window in enumerate(windows):
+    for k, window in windows:
         out = net.read(window, (height, width), use_points=True)
         outputs.append(out)
         found.update({f'chunk{k}_pose_enc': out.encoding, f'chunk{k}_depth': out.depth[..., 0],
