@@ -304,3 +304,18 @@ def test_a_silent_rank_is_given_up():
         for process in starts:
             process.kill()
             process.communicate()
+
+
+# --- measured ------------------------------------------------------------------------------------
+
+def test_bench_compares_the_forms(capsys, tmp_path):
+    options = [word for word in rig.OPTIONS if word != '--no-report']
+    assert main(['bench', 'lockstep', '--frames', '8', *options]) == 0
+    row = capsys.readouterr().out.splitlines()[-1].split()
+    assert row[:3] == ['0', 'to', '0'] and float(row[3]) < 1e-5 > float(row[5])
+    assert main(['bench', 'lockstep', '--frames', '24', *options, *ON_DISK, '--work',
+                 str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    rows = [line.split() for line in said.splitlines()[-4:]]
+    assert all(0 < float(row[3]) < 1 and 0 < float(row[5]) < 1 for row in rows)
+    assert 'UNTRAINED' in said and not any(tmp_path.iterdir())

@@ -9,7 +9,8 @@ what a backbone says of its state: all should stay flat. `bench align` measures 
 scale for every depth layer on simulated predictions: the time of a new frame over that of one
 `skimage.segmentation.felzenszwalb(depth, 300, 1.1, 500)` on the same map, and time and memory over
 a stream of many windows. `bench nets` measures the networks, `bench stream` one that takes frames
-one by one; they have options of their own, see `longrecon bench nets --help`.
+one by one, `bench lockstep` compares the forms of scal3r; they have options of their own, see
+`longrecon bench nets --help`.
 
 examples:
   longrecon bench sfm clips/a clips/b
@@ -40,7 +41,7 @@ from .tables import print_table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
     parser.add_argument('what', metavar='WHAT',
-                        help='growth, align, nets, stream, or a backbone (sfm)')
+                        help='growth, align, nets, stream, lockstep, or a backbone (sfm)')
     parser.add_argument('inputs', metavar='INPUT', type=Path, nargs='*',
                         help='folders, videos or bags for a backbone')
     parser.add_argument('--max-frames', metavar='N', type=int, help='stop after N frames')
@@ -61,11 +62,11 @@ def main(args: argparse.Namespace) -> int:
     if args.what == 'align':
         bench_align(config, args.windows)
         return 0
-    if args.what in ('nets', 'stream'):
+    if args.what in ('nets', 'stream', 'lockstep'):
         raise ConfigError(f'bench {args.what}: its options come after the two words')
     if args.what not in backbones.available():
-        raise ConfigError(f'bench {args.what}: choose growth, align, nets, stream or one of: '
-                          f'{", ".join(backbones.available())}')
+        raise ConfigError(f'bench {args.what}: choose growth, align, nets, stream, lockstep '
+                          f'or one of: {", ".join(backbones.available())}')
     if not args.inputs:
         raise ConfigError(f'bench {args.what}: give at least one INPUT')
     rows = [_against_sift(config, path, args.max_frames)

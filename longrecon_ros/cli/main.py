@@ -27,6 +27,7 @@ VERBS = MappingProxyType({
     'bench': ('.bench', 'measure speed and accuracy on this machine'),
     'bench nets': ('.bench_nets', 'measure the networks: time, FLOP, memory'),
     'bench stream': ('.bench_stream', 'measure STream3R frame by frame: does anything grow'),
+    'bench lockstep': ('.bench_lockstep', 'compare the exact form of scal3r with the live one'),
 })
 """Name of a verb to its module, relative to this package, and what it does. A module has
 ``add_arguments(parser)`` and ``main(args) -> int``; its docstring is the text of ``--help``.
@@ -101,7 +102,7 @@ def _parse(name: str, verb, argv: list[str]) -> argparse.Namespace | None:
 def _overview() -> str:
     lines = ['usage: longrecon VERB ...', '',
              "One camera's images become a trajectory and a dense coloured map.", '', 'verbs:']
-    lines += [f'  {name:10} {text}' for name, (_, text) in VERBS.items()]
+    lines += [f'  {name:14} {text}' for name, (_, text) in VERBS.items()]
     lines += ['', 'options:', '  -h, --help     show this; "longrecon VERB --help" says more',
               '  -V, --version  show the version', '', 'examples:',
               '  longrecon run video.mp4 --out out/video',
