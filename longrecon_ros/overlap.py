@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 import threading
 import time
-from typing import Callable, Deque, Iterable, Iterator, List, Optional
+from typing import Callable, Deque, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -120,6 +120,11 @@ class Overlapped:
     def needs_all(self) -> bool:
         """That of the pipeline."""
         return self._pipeline.needs_all
+
+    @property
+    def caveats(self) -> Tuple[str, ...]:
+        """Those of the pipeline."""
+        return self._pipeline.caveats
 
     @property
     def is_untrained(self) -> bool:

@@ -74,6 +74,7 @@ class Pipeline:
         self._last_frame: Optional[Frame] = None
         self._start_s: Optional[float] = None
         self._preprocess_ms = 0.0
+        self._caveats: Tuple[str, ...] = ()
         # of register
         layerwise, intrinsics = self._layerwise, None
         if layerwise is not None and layerwise.shared_intrinsics:
@@ -86,6 +87,11 @@ class Pipeline:
     def is_untrained(self) -> bool:
         """True when predictions come from a net with random weights: results must say so."""
         return self._backbone.is_untrained
+
+    @property
+    def caveats(self) -> Tuple[str, ...]:
+        """Sentences that readers of the results must know about how they came about."""
+        return self._caveats
 
     def state_figures(self) -> Mapping[str, float]:
         """Return what the backbone says of its state (`Backbone.state_figures`)."""
@@ -194,6 +200,8 @@ class Pipeline:
     def _step(self, window: Window) -> Inferred:
         start_s = time.perf_counter()
         self._state, prediction = self._backbone.step(self._state, window)
+        if isinstance(self._backbone, LockstepBackbone):
+            self._caveats = (self._backbone.step_caveat,)
         return self._inferred(window, prediction, start_s, time.perf_counter())
 
     def _inferred(self, window: Window, prediction: Prediction, start_s: float,

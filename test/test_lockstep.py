@@ -193,7 +193,7 @@ def test_another_run_is_not_gone_on_with(clip, tmp_path, capsys):
     assert out.exists() and not work.exists()
 
 
-def test_resume_is_for_runs_in_lock_step(clip, tmp_path, capsys, monkeypatch):
+def test_resume_is_for_runs_in_lock_step(clip, whole, tmp_path, capsys, monkeypatch):
     causal = rig.arguments(clip, tmp_path / 'out', '--set', 'scal3r.offline=causal')
     assert main([*causal, '--resume']) == 2
     assert 'only runs in lock step' in capsys.readouterr().err
@@ -202,6 +202,9 @@ def test_resume_is_for_runs_in_lock_step(clip, tmp_path, capsys, monkeypatch):
     assert 'start one process' in capsys.readouterr().err
     monkeypatch.delenv('WORLD_SIZE')
     assert main(causal) == 0
+    for out, is_causal in ((tmp_path / 'out', True), (whole, False)):
+        warnings = json.loads((out / 'result.json').read_text())['warnings']
+        assert any('causal form of our own' in text for text in warnings) == is_causal
 
 
 def test_too_small_a_disk_is_known_at_the_start(tmp_path, monkeypatch):

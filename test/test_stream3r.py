@@ -109,6 +109,65 @@ def test_the_cache_has_the_types_of_the_net():
     assert not torch.equal(*(cache.kept(camera_layer(i, 0)).keys for i in (0, 1)))
 
 
+def replayed(call, _device):
+    """Do what a recorded graph does, on a CPU: the same calls on the same memory."""
+    output = call()
+    parts = [output] if isinstance(output, torch.Tensor) else [p for p in output if p is not None]
+
+    def replay():
+        again = call()
+        again = [again] if isinstance(again, torch.Tensor) else [p for p in again if p is not None]
+        for part, new in zip(parts, again, strict=True):
+            part.copy_(new)
+        return output
+    return replay
+
+
+def streamed(runtime, x, cache, drop=()):
+    """Return the encodings of a stream of images (N, H, W, 3) uint8; some are not kept."""
+    found = []
+    for i, image in enumerate(x):
+        result = runtime.decode(runtime.encode(image[None]), SHAPE, cache)
+        found.append(torch.cat([result.encoding.flatten(), result.depth.flatten()]).clone())
+        if i not in drop:
+            cache.advance()
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
+def test_a_recorded_stream_is_the_same(device):
+    from longrecon_ros.nets.recording import record, RecordedRuntime
+    from longrecon_ros.nets.runtime import TorchRuntime
+    chosen = policy.choose(device, 'float32')
+    runtime = TorchRuntime(policy.place(tiny_net(), chosen), chosen)
+    recordings = []
+
+    def recorder(call, where):
+        recordings.append(call)
+        return (record if device == 'cuda' else replayed)(call, where)
+    recorded = RecordedRuntime(runtime, recorder)
+    generator = torch.Generator().manual_seed(0)
+    for n_streams in (1, 2):
+        x = torch.randint(0, 256, (N, *SHAPE, 3), dtype=torch.uint8, generator=generator)
+        plain = streamed(runtime, x, KvCache(3), drop={7, 8})
+        again = streamed(recorded, x, KvCache(3), drop={7, 8})
+        torch.testing.assert_close(again, plain, atol=1e-5, rtol=1e-4)
+        # the encoder once, and the decoder of each stream once its cache is full
+        assert len(recordings) == 1 + n_streams
+    causal = streamed(recorded, x, KvCache())
+    torch.testing.assert_close(causal, streamed(runtime, x, KvCache()), atol=1e-5, rtol=1e-4)
+    assert len(recordings) == 3, 'a cache that grows is not recorded'
+
+
+@pytest.mark.gpu
+def test_the_backbone_records_where_it_can():
+    from longrecon_ros.nets.recording import RecordedRuntime
+    for options, expected in (({}, True), ({'cuda_graph': False}, False),
+                              ({'mode': 'causal'}, False)):
+        backbone = make(device='cuda', **options)
+        assert isinstance(backbone._network._runtime, RecordedRuntime) == expected
+
+
 def test_only_one_frame_at_a_time():
     net = tiny_net()
     with torch.inference_mode(), pytest.raises(ValueError, match='one frame at a time, got 2'):

@@ -40,14 +40,15 @@ class Memory(NamedTuple):
 class Network:
     """A net that is ready to run, for one backbone.
 
-    ``prepare`` gets it once it has its weights. Raises WeightsError, ConfigError and
-    MissingDependency.
+    ``prepare`` gets it once it has its weights; ``wrap`` may put another runtime around that of
+    torch. Raises WeightsError, ConfigError and MissingDependency.
     """
 
     def __init__(self, spec: BackboneSpec, config: NetworkConfig, definition: Definition,
-                 prepare: Callable[[nn.Module, Policy], None] = lambda net, policy: None):
+                 prepare: Callable[[nn.Module, Policy], None] = lambda net, policy: None,
+                 wrap: Callable[[TorchRuntime], Runtime] = lambda runtime: runtime):
         self._spec, self._config, self._definition = spec, config, definition
-        self._prepare = prepare
+        self._prepare, self._wrap = prepare, wrap
         self.is_untrained = config.weights == RANDOM
         self._fixed: Optional[Manifest] = None
         self.net: Optional[nn.Module] = None    # None where exported graphs run instead
@@ -97,7 +98,7 @@ class Network:
         return torch.stack(list(self._encode({}, window).values()))
 
     def frame_by_frame(self, window: Window, *state: Any) -> Iterator[Any]:
-        """Yield the net's result for each frame, on the device; the next one has to be asked for.
+        """Yield the net's result for each frame, on the device, where the next one may replace it.
 
         All frames are encoded at once. ``state`` is what else the net wants to decode a frame.
         """
@@ -142,7 +143,7 @@ class Network:
         say('%s: weights %s; %s on %s, %.2f GB', self._spec.name, weights,
             str(self._policy.dtype).removeprefix('torch.'), self._policy.device,
             n_bytes(net) / 1e9)
-        return TorchRuntime(net, self._policy, mode)
+        return self._wrap(TorchRuntime(net, self._policy, mode))
 
     def _graphs(self) -> Runtime:
         folder = Path(self._config.graphs).expanduser()

@@ -114,6 +114,9 @@ class Work:
 class LockstepBackbone(Backbone):
     """A backbone whose exact form needs all windows at once; its `step` is something else."""
 
+    step_caveat: ClassVar[str]
+    """A sentence for readers of results that `step` gave."""
+
     is_offline_exact: bool = True
     """False on an object that was told to take offline runs by `step` as well."""
 

@@ -75,6 +75,8 @@ class Scal3rBackbone(LockstepBackbone):
                              'not stated (a fine-tune of VGGT, whose licence may bind)', 'MIT'),))
     Config = Scal3rConfig
     tiny = TINY
+    step_caveat = ('scal3r ran in a causal form of our own, not in its original lock step: '
+                   'windows recall only what came before them.')
 
     def __init__(self, config: Scal3rConfig = Scal3rConfig()):
         self.spec = config.limits(self.spec)

@@ -45,6 +45,7 @@ class Stream3rConfig(NetworkConfig):
     mode: Literal['window', 'causal', 'full'] = 'window'
     n_recent: int = 5
     max_frames: int = 200
+    cuda_graph: bool = True
 
     def __post_init__(self):
         NetworkConfig.__post_init__(self)
@@ -90,7 +91,8 @@ class Stream3rBackbone(Backbone):
         self.spec = config.limits(self.spec)
         self._config = config
         self._nets = feedforward(self.spec.name)
-        self._network = self._nets.Network(self.spec, config, _definition(config.size), _lighten)
+        self._network = self._nets.Network(self.spec, config, _definition(config.size), _lighten,
+                                           partial(_recorded, config))
         self.is_untrained = self._network.is_untrained
 
     def init(self) -> Any:
@@ -179,6 +181,14 @@ class Stream3rBackbone(Backbone):
 def _lighten(net: Any, _policy: Any) -> None:
     """Free the weights of the head of world points, which is not used."""
     del net.point_head
+
+
+def _recorded(config: Stream3rConfig, runtime: Any) -> Any:
+    """Return the runtime that replays a graph where there can be one."""
+    if not config.cuda_graph or config.mode != 'window' or runtime.device.type != 'cuda':
+        return runtime
+    from ..nets.recording import RecordedRuntime
+    return RecordedRuntime(runtime)
 
 
 def _definition(size: str) -> Definition:

@@ -45,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', metavar='D', default='auto', help='auto, cpu, cuda, cuda:1')
     parser.add_argument('--precision', metavar='P', default='auto',
                         help='auto, float32, bfloat16, float16')
+    parser.add_argument('--graph', action=argparse.BooleanOptionalAction, default=True,
+                        help='replay recorded CUDA graphs in mode window (default: on a GPU)')
     parser.add_argument('--tiny', action=argparse.BooleanOptionalAction,
                         help='a tiny net, to try the command (default: without a GPU)')
 
@@ -66,8 +68,9 @@ def main(args: argparse.Namespace) -> int:
         raise ConfigError(f'bench stream: {error}') from None
     use_tiny = chosen.device.type != 'cuda' if args.tiny is None else args.tiny
     height, width = args.size or parse_size(_TINY_SIZE if use_tiny else _SIZE)
+    use_graph = args.graph and args.mode == 'window' and chosen.device.type == 'cuda'
     stream = stream_benchmark.Stream((height, width), args.n_recent if args.mode == 'window'
-                                     else None, chosen, use_tiny)
+                                     else None, chosen, use_tiny, use_graph)
     blocks = []
     for block in stream.run(args.frames, args.block):
         blocks.append(block)
@@ -77,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
                  ('precision', str(chosen.dtype).removeprefix('torch.')),
                  ('net', f'STream3R{", TINY" * use_tiny}, random weights, '
                          f'{stream.weight_bytes / 1e6:.0f} MB'),
-                 ('stream', f'{args.mode}, {width}x{height} px'),
+                 ('stream', f'{args.mode}, {width}x{height} px{", CUDA graph" * use_graph}'),
                  ('memory', benchmark.MEMORY[chosen.device.type])])
     print()
     print_table(('frames', 'ms/frame', 'to first', 'decode/encode', 'cached frames', 'cache MB',

@@ -4,8 +4,9 @@ INPUT is a video file, a folder of images (with timestamps.txt, calib.json, gt_t
 if there are any), or a bag of ROS 1 (.bag) or ROS 2 (folder, .mcap, .db3).
 
 DIR gets trajectory.txt (TUM, camera to map), map.ply, result.json and report.html, all at once at
-the end: a run that fails or is interrupted with Ctrl-C leaves nothing. Lengths are in odom units,
-as one camera does not know the scale; with ground truth the figures are in metres.
+the end: a run that fails or is interrupted with Ctrl-C leaves nothing, but for scal3r, which sees
+the whole recording at once: what it has reached is in DIR.work, and --resume goes on. Lengths are
+in odom units, as one camera does not know the scale; with ground truth the figures are in metres.
 
 examples:
   longrecon run video.mp4 --out out/video
@@ -109,7 +110,7 @@ def _finish(args: argparse.Namespace, config: Config, source: FrameSource,
             groundtruth: Trajectory | None, pipeline: Overlapped, outcome: Outcome) -> int:
     """Write the results of a run that has ended, and say what came out."""
     spec = backbones.load(config.backbone).spec
-    warnings = [*source.warnings, *outcome.warnings]
+    warnings = [*source.warnings, *outcome.warnings, *pipeline.caveats]
     if args.gt and is_kitti(args.gt):
         groundtruth = _with_times(groundtruth, pipeline.trajectory())
         if groundtruth is None:

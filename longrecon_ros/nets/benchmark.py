@@ -5,7 +5,7 @@ taken in the same run. Windows are timed as they follow each other on a stream: 
 overlap are those of the window before, so that N - O frames are encoded and N decoded. Images lie
 on the device, results stay there, and nothing waits for the device while it is timed.
 
-What is for CUDA alone: `timed`, `record`, `peak_bytes`, `forget_peaks`, `synchronisation`.
+What is for CUDA alone: `timed`, `peak_bytes`, `forget_peaks`, `synchronisation`.
 """
 
 from contextlib import contextmanager, nullcontext
@@ -26,6 +26,7 @@ from . import flops
 from .pi3 import LARGE as PI3_LARGE, Pi3Net, TINY as PI3_TINY
 from .pi3x import Pi3XNet
 from .policy import dtypes, fill_randomly, Policy
+from .recording import record
 from .runtime import TorchRuntime
 from .vggt import LARGE as VGGT_LARGE, TINY as VGGT_TINY, VggtNet
 
@@ -248,26 +249,6 @@ def timed(call: Callable[[], Any], n: int, device: torch.device) -> List[float]:
         call()
         marks_s.append(time.perf_counter())
     return [1e3 * (end - start) for start, end in zip(marks_s, marks_s[1:])]
-
-
-def record(call: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
-    """Record a call as a CUDA graph; the result replays it and returns the same tensors again."""
-    side = torch.cuda.Stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):
-        # libraries choose and allocate in the first calls, which a recording does not allow
-        for _ in range(2):
-            call()
-    torch.cuda.current_stream(device).wait_stream(side)
-    torch.cuda.empty_cache()                # a graph has a pool of its own
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        output = call()
-
-    def replay():
-        graph.replay()
-        return output
-    return replay
 
 
 def forget_peaks(device: torch.device) -> None:

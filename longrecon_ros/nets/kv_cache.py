@@ -36,6 +36,7 @@ class KvCache:
         self.n_recent, self.max_frames = n_recent, max_frames
         self.n_frames = 0                   # that were kept, since the stream began
         self._layers: Dict[Hashable, KeysValues] = {}   # (B, heads, places, P, D)
+        self._next: Optional[Tensor] = None     # (1,) i64 on the device: place of the next frame
 
     @property
     def frames(self) -> Tuple[int, ...]:
@@ -44,6 +45,15 @@ class KvCache:
             return ()
         recent = self.n_frames if self.n_recent is None else self.n_recent
         return (0, *range(max(1, self.n_frames - recent), self.n_frames))
+
+    @property
+    def is_steady(self) -> bool:
+        """True once every further frame makes the same calls on the same memory.
+
+        Then no place is empty any more; what changes is on the device, so the calls can be
+        recorded (`recording`).
+        """
+        return self.n_recent is not None and self.n_frames > self.n_recent
 
     @property
     def n_bytes(self) -> int:
@@ -58,6 +68,8 @@ class KvCache:
     def advance(self) -> None:
         """Keep the frame that went through last."""
         self.n_frames += 1
+        if self._next is not None:
+            self._next.fill_(self._place(self.n_frames))
 
     def kept(self, layer: Hashable) -> KeysValues:
         """Return copies of what a layer holds of `frames`, (B, heads, frames P, D) each."""
@@ -67,9 +79,12 @@ class KvCache:
 
     def _mix(self, layer: Hashable, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Write down keys and values of the next frame, and mix it with all in use."""
-        buffers, place = self._room(layer, k, v), self._place(self.n_frames)
+        buffers = self._room(layer, k, v)
+        if self._next is None:
+            with torch.inference_mode(False):       # else nobody could write to it outside of that
+                self._next = torch.tensor([self._place(self.n_frames)], device=k.device)
         for buffer, new in zip(buffers, (k, v)):
-            buffer[:, :, place] = new.detach()
+            buffer.index_copy_(2, self._next, new.detach()[:, :, None])
         # places that no frame has had yet come last; to leave them out copies nothing
         return attend(q, *(buffer[:, :, :self.n_frames + 1].flatten(2, 3) for buffer in buffers))
 

@@ -7,6 +7,7 @@ There is one copy of every weight.
 """
 
 from dataclasses import dataclass
+import os
 from typing import Dict
 
 import torch
@@ -115,8 +116,12 @@ def n_bytes(net: nn.Module) -> int:
 
 
 def _device(name: str) -> torch.device:
+    if name in ('auto', 'cuda') and torch.cuda.is_available():
+        # of the processes that torchrun has started on this machine, each has a GPU of its own
+        local = int(os.environ.get('LOCAL_RANK', 0))
+        return torch.device('cuda', local % torch.cuda.device_count())
     if name == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        return torch.device('cpu')
     try:
         device = torch.device(name)
     except RuntimeError:

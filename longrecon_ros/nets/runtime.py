@@ -59,6 +59,11 @@ class TorchRuntime:
             self._encode, self._decode = (torch.compile(part, dynamic=False, mode=compile_mode)
                                           for part in (net.encode, net.decode))
 
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self._policy.device
+
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
         """Return the patch tokens (F, h w, C) of RGB images (F, H, W, 3) uint8."""

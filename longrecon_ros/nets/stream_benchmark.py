@@ -16,7 +16,8 @@ from torch import Tensor
 from .benchmark import forget_peaks, peak_bytes
 from .kv_cache import KvCache
 from .policy import fill_randomly, n_bytes, Policy
-from .runtime import TorchRuntime
+from .recording import RecordedRuntime
+from .runtime import Runtime, TorchRuntime
 from .stream3r import Stream3rNet
 from .vggt import LARGE, TINY
 
@@ -36,15 +37,20 @@ class Block:
 
 
 class Stream:
-    """A net with a stream of its own. ``n_recent`` None is mode ``causal``, else ``window``."""
+    """A net with a stream of its own. ``n_recent`` None is mode ``causal``, else ``window``.
+
+    ``use_graph`` replays recorded CUDA graphs where the stream allows it (`recording`).
+    """
 
     def __init__(self, shape: Tuple[int, int], n_recent: Optional[int], policy: Policy,
-                 use_tiny: bool):
+                 use_tiny: bool, use_graph: bool):
         with torch.device('meta'):
             net = Stream3rNet(TINY if use_tiny else LARGE)
             del net.point_head              # as in the backbone: nothing uses it
         self.weight_bytes = n_bytes(fill_randomly(net, policy))
-        self._net, self._policy, self._shape, self._n_recent = net, policy, shape, n_recent
+        self._policy, self._shape, self._n_recent = policy, shape, n_recent
+        runtime = TorchRuntime(net, policy)
+        self._runtime = RecordedRuntime(runtime) if use_graph else runtime
 
     def run(self, n_frames: int, n_block: int) -> Iterator[Block]:
         """Yield the blocks of a stream of so many frames, after one of a few to warm up."""
@@ -65,14 +71,14 @@ class Stream:
 
     def _spent_ms(self, cache: KvCache, n_frames: int) -> Iterator[Tuple[float, float]]:
         """Yield what encoding and decoding of each frame of a stream take."""
-        runtime, device = TorchRuntime(self._net, self._policy), self._policy.device
+        device = self._policy.device
         images = torch.randint(0, 256, (_N_IMAGES, *self._shape, 3), dtype=torch.uint8,
                                generator=torch.Generator().manual_seed(0)).to(device)
         for i in range(n_frames):
-            yield _step(runtime, images[i % _N_IMAGES], cache)
+            yield _step(self._runtime, images[i % _N_IMAGES], cache)
 
 
-def _step(runtime: TorchRuntime, image: Tensor, cache: KvCache) -> Tuple[float, float]:
+def _step(runtime: Runtime, image: Tensor, cache: KvCache) -> Tuple[float, float]:
     """Take one frame; return the times, ms. On CUDA their sum alone means something."""
     start_s = time.perf_counter()
     tokens = runtime.encode(image[None])

@@ -112,7 +112,8 @@ class Session:
             cloud=cloud, statistics=self._recorder.statistics(),
             elapsed_s=self._stream.busy.total_s,
             is_metric=self._spec.scale == 'metric', is_untrained=self._stream.is_untrained,
-            groundtruth=read_tum(truth) if truth else None), force=True)
+            groundtruth=read_tum(truth) if truth else None,
+            warnings=self._stream.caveats), force=True)
         return f'{len(trajectory)} poses and {len(cloud)} points in {folder}'
 
     def close(self) -> None:
