@@ -190,10 +190,13 @@ class PointCloud:
 
     points: np.ndarray                      # (P, 3) f32 m
     colors: np.ndarray                      # (P, 3) uint8 RGB
+    normals: Optional[np.ndarray] = None    # (P, 3) f32, unit length, towards the cameras; 0: none
 
     def __post_init__(self):
         n = len(_freeze(self, 'points', np.float32, None, 3))
         _freeze(self, 'colors', np.uint8, n, 3)
+        if self.normals is not None:
+            _freeze(self, 'normals', np.float32, n, 3)
 
     def __len__(self) -> int:
         return len(self.points)
@@ -205,8 +208,49 @@ class PointCloud:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One image with its depth map, kept for others: meshes, occupancy, exports."""
+
+    frame_id: int
+    stamp_ns: int
+    T_submap_camera: np.ndarray             # (4, 4) f64 rigid, odom units; or T_map_camera, see use
+    K: np.ndarray                           # (3, 3) f64 px at H x W
+    rgb: np.ndarray                         # (H, W, 3) uint8
+    depth: np.ndarray                       # (H, W) f32 m along the optical axis, 0: undefined
+
+    def __post_init__(self):
+        _freeze(self, 'T_submap_camera', np.float64, 4, 4)
+        _freeze(self, 'K', np.float64, 3, 3)
+        h, w = _freeze(self, 'rgb', np.uint8, None, None, 3).shape[:2]
+        _freeze(self, 'depth', np.float32, h, w)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keyframe:
+    """What is kept of one image to find its place again: features with their 3-D points."""
+
+    frame_id: int
+    submap_id: int
+    T_submap_camera: np.ndarray             # (4, 4) f64 rigid, odom units
+    K: np.ndarray                           # (3, 3) f64 px of ``uv``
+    uv: np.ndarray                          # (F, 2) f32 px
+    features: np.ndarray                    # (F, 32) uint8, ORB: 256 bits
+    points: np.ndarray                      # (F, 3) f32 m, camera frame; NaN where undefined
+    token: Optional[np.ndarray] = None      # (D,) f32, the backbone's own description of the image
+
+    def __post_init__(self):
+        _freeze(self, 'T_submap_camera', np.float64, 4, 4)
+        _freeze(self, 'K', np.float64, 3, 3)
+        n = len(_freeze(self, 'uv', np.float32, None, 2))
+        _freeze(self, 'features', np.uint8, n, 32)
+        _freeze(self, 'points', np.float32, n, 3)
+        if self.token is not None:
+            _freeze(self, 'token', np.float32, None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Submap:
-    """One aligned window kept in the map; its points never move inside it."""
+    """The new part of one aligned window, kept in the map; its points never move inside it."""
 
     id: int
     frame_ids: np.ndarray                   # (N,) i64
@@ -214,7 +258,8 @@ class Submap:
     T_submap_camera: np.ndarray             # (N, 4, 4) f64 rigid, odom units
     points: np.ndarray                      # (P, 3) f32 m, submap frame
     colors: np.ndarray                      # (P, 3) uint8
-    descriptor: Optional[np.ndarray] = None     # (D,) f32, for place recognition
+    weights: Optional[np.ndarray] = None    # (P,) f32, confidence in (0, 1]; None: all 1
+    views: Tuple[View, ...] = ()
 
     def __post_init__(self):
         n = len(_freeze(self, 'frame_ids', np.int64, None))
@@ -222,8 +267,20 @@ class Submap:
         _freeze(self, 'T_submap_camera', np.float64, n, 4, 4)
         p = len(_freeze(self, 'points', np.float32, None, 3))
         _freeze(self, 'colors', np.uint8, p, 3)
-        if self.descriptor is not None:
-            _freeze(self, 'descriptor', np.float32, None)
+        if self.weights is not None:
+            _freeze(self, 'weights', np.float32, p)
+        object.__setattr__(self, 'views', tuple(self.views))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoopClosure:
+    """A verified revisit: where one submap lies in another."""
+
+    target_id: int
+    source_id: int
+    T_target_source: Sim3
+    n_inliers: int
+    sigma: float                            # expected error of the transform over scene depth
 
 
 @dataclass(frozen=True, slots=True, eq=False)
