@@ -1,6 +1,7 @@
 """Shared test settings: deterministic hypothesis, what to skip, and where the shared data are."""
 
 import importlib.util
+import logging
 import os
 from pathlib import Path
 
@@ -23,6 +24,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f'no clips at {folder}; set LONGRECON_DATA to the folder that holds them')
     return folder
+
+
+@pytest.fixture(autouse=True)
+def all_is_logged():
+    """Take back what a command line of another test has said about logging (-q)."""
+    logging.getLogger('longrecon_ros').setLevel(logging.NOTSET)
 
 
 def pytest_addoption(parser):
