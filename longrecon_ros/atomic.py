@@ -61,8 +61,8 @@ def check_output_folder(path: Path, force: bool) -> None:
 def atomic_folder(path: Path, force: bool = False) -> Iterator[Path]:
     """Yield a temporary folder whose files are published at ``path`` when the block succeeds.
 
-    A new folder appears by one rename. In a folder that exists, files of the same names are
-    replaced one at a time and other files stay. On an error, Ctrl-C included, nothing is left.
+    A new folder appears by one rename. In a folder that exists, files and folders of the same names
+    are replaced one at a time and others stay. On an error, Ctrl-C included, nothing is left.
     Raises what `check_output_folder` raises.
     """
     path = Path(path)
@@ -76,11 +76,22 @@ def atomic_folder(path: Path, force: bool = False) -> Iterator[Path]:
         yield staging
         if exists:
             for file in sorted(staging.iterdir()):
-                os.replace(file, path / file.name)
+                _replace(file, path / file.name, home)
         else:
             os.rename(staging, path)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace(new: Path, old: Path, home: Path) -> None:
+    """Put a file or folder where there may be another one, which is not empty."""
+    if not (new.is_dir() and old.is_dir()):
+        os.replace(new, old)
+        return
+    aside = _partial_name(home, old.name)
+    os.rename(old, aside)
+    os.rename(new, old)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _partial_name(folder: Path, name: str) -> Path:

@@ -50,8 +50,16 @@ class MapConfig:
     max_points: int
     min_confidence: float
     points_per_frame: int
+    budget_mb: float
+    thin_share: float
+    keep_views: bool
+    remove_floating: bool
 
     def __post_init__(self):
+        if not 1 <= self.budget_mb < float('inf'):
+            raise ValueError(f'budget_mb: expected 1 or more, got {self.budget_mb}')
+        if not 0 < self.thin_share <= 1:
+            raise ValueError(f'thin_share: expected above 0 and at most 1, got {self.thin_share}')
         if not 0 <= self.voxel_m < float('inf'):
             raise ValueError(f'voxel_m: expected 0 (automatic) or more, got {self.voxel_m}')
         if not 0 < self.voxel_per_depth <= 1:
@@ -119,6 +127,8 @@ class Config:
     pipeline: PipelineConfig
     layerwise: Section
     """For ``build(alignment.LayerwiseConfig, ...)``."""
+    loop: Section
+    """For ``build(loop.settings.LoopConfig, ...)``."""
     backbone_options: Section
     """The section named after the backbone, for ``build(Backbone.Config, ...)``."""
     node: Section
@@ -150,6 +160,7 @@ def load(path: Optional[Path] = None, overrides: Mapping = _NOTHING) -> Config:
         map=build(MapConfig, root['map']),
         pipeline=build(PipelineConfig, root['pipeline']),
         layerwise=root['layerwise'],
+        loop=root['loop'],
         backbone_options=root[backbone] if isinstance(root.get(backbone), Section)
         else Section({}, backbone),
         node=root['node'])

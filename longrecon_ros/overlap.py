@@ -9,8 +9,9 @@ from typing import Callable, Deque, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
+from .map_store import MapRecord
 from .pipeline import Inferred, Pipeline
-from .types import Frame, PointCloud, Trajectory, Update
+from .types import Frame, PointCloud, Submap, Trajectory, Update
 
 
 class BusyTime:
@@ -140,6 +141,27 @@ class Overlapped:
         """Return those of the pipeline, with all windows handed over."""
         wait(self._pending)
         return self._pipeline.states()
+
+    @property
+    def is_located(self) -> bool:
+        """That of the pipeline's map, with all windows handed over."""
+        wait(self._pending)
+        return self._pipeline.mapper.is_located
+
+    def odometry(self) -> Trajectory:
+        """Return that of the pipeline, with all windows handed over."""
+        wait(self._pending)
+        return self._pipeline.odometry()
+
+    def loops(self) -> np.ndarray:
+        """Return those of the pipeline, with all windows handed over."""
+        wait(self._pending)
+        return self._pipeline.loops()
+
+    def saved_map(self) -> Tuple[MapRecord, Callable[[int], Submap]]:
+        """Return the pipeline's map as `map_store.save_map` takes it, all windows in it."""
+        wait(self._pending)
+        return self._pipeline.map_record(), self._pipeline.mapper.atlas.submap
 
     def cloud(self) -> PointCloud:
         """Return that of the pipeline, with all windows handed over."""

@@ -14,11 +14,12 @@ from .alignment.bridging import median_depth
 from .alignment.intrinsics import SharedIntrinsics
 from .alignment.links import LinkStatistics
 from .backbones.base import Backbone, BackboneSpec, LockstepBackbone, Work
-from .chain import Chain, Link
+from .chain import Chain
 from .config import build, Config, MapConfig, WindowConfig
 from .errors import ConfigError, InputError
-from .mapping.pose_log import PoseLog
-from .mapping.submap import build_submap, place
+from .loop.settings import LoopConfig
+from .map_store import MapRecord
+from .mapper import Mapper
 from .mapping.voxel_map import VoxelMap
 from .preprocess import Preprocessor
 from .spool import FrameSpool
@@ -44,25 +45,39 @@ class Pipeline:
     into odom and the map. Each half has its own state: two threads may be inside at once, one in
     each, if the windows keep their order; `reset` and the results need both halves at rest.
 
-    odom is the frame of the first camera, in the units of the first window that has any. Every
-    frame gets a pose, also where the camera is lost. Memory is bounded but for these poses.
+    odom is the frame of the first camera, in the units of the first window that has any; the map
+    begins there, and closures move it over odom. Every frame gets a pose, also where the camera
+    is lost. Memory is bounded but for these poses and a few kilobytes a window.
     """
 
     def __init__(self, backbone: Backbone, aligner: Aligner, window: WindowConfig,
-                 map: MapConfig, layerwise: Optional[LayerwiseConfig] = None):
+                 map: MapConfig, loop: LoopConfig, layerwise: Optional[LayerwiseConfig] = None,
+                 is_live: bool = False, base: Optional[MapRecord] = None,
+                 is_mapping: bool = True):
+        self._base, self._is_mapping = base, is_mapping
         self._backbone, self._aligner, self._layerwise = backbone, aligner, layerwise
-        self._window_config, self._map_config = window, map
+        self._window_config, self._map_config, self._loop_config = window, map, loop
+        self._use_loop_thread = (is_live if loop.use_thread == 'auto'
+                                 else loop.use_thread == 'always')
+        self._mapper: Optional[Mapper] = None
         self.reset()
 
     @classmethod
-    def from_config(cls, config: Config) -> 'Pipeline':
-        """Build the backbone and all stages; ConfigError where parameters contradict."""
+    def from_config(cls, config: Config, is_live: bool = False,
+                    base: Optional[MapRecord] = None, is_mapping: bool = True) -> 'Pipeline':
+        """Build the backbone and all stages; ConfigError where parameters contradict.
+
+        With ``is_live`` closures are searched in a thread beside the stream
+        (``loop.use_thread: auto``). ``base`` is a map to go on in, which stays as it is unless
+        ``is_mapping``.
+        """
         Chosen = backbones.load(config.backbone)
         backbone = Chosen(build(Chosen.Config, config.backbone_options))
         align = backbone.spec.align if config.align == 'auto' else config.align
         layerwise = _layerwise(build(LayerwiseConfig, config.layerwise), backbone.spec, align)
         _check_chain(backbone.spec, align, config.window)
-        return cls(backbone, make_aligner(align, layerwise), config.window, config.map, layerwise)
+        return cls(backbone, make_aligner(align, layerwise), config.window, config.map,
+                   build(LoopConfig, config.loop), layerwise, is_live, base, is_mapping)
 
     def reset(self) -> None:
         """Forget everything: the next frame begins a new stream."""
@@ -80,8 +95,13 @@ class Pipeline:
         if layerwise is not None and layerwise.shared_intrinsics:
             intrinsics = SharedIntrinsics(layerwise.faithful)
         self._chain = Chain(self._aligner, spec.gauge, intrinsics)
-        self._poses = PoseLog()
-        self._voxels: Optional[VoxelMap] = None
+        if self._mapper is not None:
+            self._mapper.close()
+        self._mapper = Mapper(self._map_config, self._loop_config, 'words', self._use_loop_thread,
+                              self._base, self._is_mapping)
+        self._voxel_m = self._map_config.voxel_m or (self._base.voxel_m if self._base else 0.0)
+        self._voxels: Optional[VoxelMap] = None     # of the first submaps, until the map is bent
+        self._voxels_bend = self._n_fused = 0
 
     @property
     def is_untrained(self) -> bool:
@@ -162,8 +182,10 @@ class Pipeline:
         window, start_s = inferred.window, time.perf_counter()
         link = self._chain.add(window, inferred.prediction)
         aligned, middle_s = link.aligned, time.perf_counter()
+        mapped = self._mapper.add(window, link)
+        if not self._voxel_m and len(mapped.cloud):
+            self._voxel_m = self._map_config.voxel_per_depth * median_depth(aligned)
         stamps_ns = np.array([frame.stamp_ns for frame in window.frames], np.int64)
-        cloud = self._extend_map(window, link, stamps_ns)
         end_s = time.perf_counter()
         timings_ms = {**inferred.timings_ms, 'align': 1e3 * (middle_s - start_s),
                       'map': 1e3 * (end_s - middle_s)}
@@ -171,20 +193,59 @@ class Pipeline:
                    'register': (start_s - inferred.start_s, end_s - inferred.start_s)}
         new = slice(window.n_overlap, None)
         return Update(aligned.frame_ids[new], stamps_ns[new], aligned.T_window_camera[new],
-                      aligned.states[new], np.eye(4), cloud, aligned, link.linked,
-                      link.log_scale, timings_ms, spans_s)
+                      aligned.states[new], mapped.T_map_odom, mapped.cloud, aligned, link.linked,
+                      link.log_scale, timings_ms, spans_s, mapped.closures)
+
+    @property
+    def mapper(self) -> Mapper:
+        """The map of the stream so far; with registration at rest."""
+        return self._mapper
 
     def trajectory(self) -> Trajectory:
-        """Return a pose for every frame of the windows so far, each revised by later windows."""
-        return self._poses.trajectory()
+        """Return a pose in the map for every frame of the windows so far.
+
+        Each is revised by later windows, and by closures, for which this waits.
+        """
+        self._mapper.wait()
+        return self._mapper.trajectory()
+
+    def odometry(self) -> Trajectory:
+        """Return a pose in odom for every frame of the windows so far; no closure changes it."""
+        return self._mapper.poses.trajectory()
+
+    def loops(self) -> np.ndarray:
+        """Return the rows (L, 2) i64 of `trajectory` that closures of this stream tie."""
+        self._mapper.wait()
+        return self._mapper.loop_rows()
+
+    def map_record(self) -> MapRecord:
+        """Return the whole map but for its submaps, which are in ``mapper.atlas``."""
+        spec = self._backbone.spec
+        return self._mapper.record(
+            self._voxel_m, scale=spec.scale, is_simulated=spec.needs_truth,
+            is_untrained=self._backbone.is_untrained, about={'backbone': spec.name})
+
+    def close(self) -> None:
+        """Let go of threads and of what the map has on disk; results are gone then."""
+        self._mapper.close()
 
     def states(self) -> np.ndarray:
         """Return the FrameState (K,) uint8 of each pose of `trajectory`."""
-        return self._poses.states()
+        return self._mapper.poses.states()
 
     def cloud(self) -> PointCloud:
-        """Return the bounded cloud in odom."""
-        return PointCloud.empty() if self._voxels is None else self._voxels.cloud()
+        """Return the bounded cloud in the map: all submaps where they lie now, fused."""
+        self._mapper.wait()
+        if not self._voxel_m:
+            return PointCloud.empty()
+        atlas = self._mapper.atlas
+        if self._voxels is None or self._voxels_bend != self._mapper.n_bends:
+            self._voxels, self._n_fused = VoxelMap(self._voxel_m, self._map_config.max_points), 0
+            self._voxels_bend = self._mapper.n_bends
+        for submap in atlas.submaps(self._n_fused):
+            self._voxels.insert(atlas.cloud_of(submap), submap.weights)
+        self._n_fused = len(atlas)
+        return self._voxels.cloud()
 
     def _prepared(self, frame: Frame) -> Frame:
         """Return the next frame of the stream as the backbone takes it."""
@@ -213,21 +274,6 @@ class Pipeline:
         self._preprocess_ms = 0.0
         return Inferred(window, prediction, timings_ms, self._start_s,
                         (start_s - self._start_s, end_s - self._start_s))
-
-    def _extend_map(self, window: Window, link: Link, stamps_ns: np.ndarray) -> PointCloud:
-        """Record poses and points of a window in odom; return the cloud of its new frames."""
-        aligned = link.aligned
-        self._poses.add(aligned, stamps_ns, is_revision=link.linked)
-        config = self._map_config
-        submap = build_submap(aligned, stamps_ns, window.n_overlap, window.index,
-                              config.min_confidence, config.points_per_frame)
-        cloud = place(submap, aligned.T_window_camera[window.n_overlap])
-        if self._voxels is None and len(cloud):
-            voxel_m = config.voxel_m or config.voxel_per_depth * median_depth(aligned)
-            self._voxels = VoxelMap(voxel_m, config.max_points)
-        if self._voxels is not None:
-            self._voxels.insert(cloud)
-        return cloud
 
     def _check_order(self, frame: Frame) -> None:
         last = self._last_frame

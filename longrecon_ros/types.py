@@ -213,7 +213,7 @@ class View:
 
     frame_id: int
     stamp_ns: int
-    T_submap_camera: np.ndarray             # (4, 4) f64 rigid, odom units; or T_map_camera, see use
+    T_submap_camera: np.ndarray             # (4, 4) f64 rigid, odom units; or T_map_camera
     K: np.ndarray                           # (3, 3) f64 px at H x W
     rgb: np.ndarray                         # (H, W, 3) uint8
     depth: np.ndarray                       # (H, W) f32 m along the optical axis, 0: undefined
@@ -260,6 +260,7 @@ class Submap:
     colors: np.ndarray                      # (P, 3) uint8
     weights: Optional[np.ndarray] = None    # (P,) f32, confidence in (0, 1]; None: all 1
     views: Tuple[View, ...] = ()
+    keyframes: Tuple[Keyframe, ...] = ()
 
     def __post_init__(self):
         n = len(_freeze(self, 'frame_ids', np.int64, None))
@@ -270,6 +271,15 @@ class Submap:
         if self.weights is not None:
             _freeze(self, 'weights', np.float32, p)
         object.__setattr__(self, 'views', tuple(self.views))
+        object.__setattr__(self, 'keyframes', tuple(self.keyframes))
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all arrays."""
+        records = (self, *self.views, *self.keyframes)
+        return sum(value.nbytes for record in records
+                   for value in (getattr(record, name) for name in type(record).__slots__)
+                   if isinstance(value, np.ndarray))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -323,6 +333,7 @@ class Update:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     spans_s: Mapping[str, Tuple[float, float]] = field(default_factory=dict)
     """Start and end of ``backbone`` and ``register``, since the first frame of the stream."""
+    closures: Tuple[LoopClosure, ...] = ()  # that became sure since the last update
 
     def __post_init__(self):
         n = len(_freeze(self, 'frame_ids', np.int64, None))

@@ -180,7 +180,8 @@ def test_run_leaves_all_results(capsys, clip, fake_backbone, tmp_path):
     out = tmp_path / 'out'
     assert main(['run', str(clip), *FAKE, '--out', str(out)]) == 0
     printed, logged = capsys.readouterr()
-    assert sorted(os.listdir(out)) == ['map.ply', 'report.html', 'result.json', 'trajectory.txt']
+    assert sorted(os.listdir(out)) == ['map', 'map.ply', 'odometry.txt', 'report.html',
+                                       'result.json', 'trajectory.txt']
     assert 'ATE' in printed
     assert str(out / 'report.html') in printed
     result = json.loads((out / 'result.json').read_text())
@@ -195,7 +196,8 @@ def test_run_with_selected_frames_and_without_report(clip, fake_backbone, tmp_pa
     assert main(['run', str(clip), *FAKE, '--out', str(tmp_path / 'out'), '--every', '2',
                  '--max-frames', '12', '--set', 'window.size=8', '--set', 'window.overlap=3',
                  '--no-report']) == 0
-    assert sorted(os.listdir(tmp_path / 'out')) == ['map.ply', 'result.json', 'trajectory.txt']
+    assert sorted(os.listdir(tmp_path / 'out')) == ['map', 'map.ply', 'odometry.txt',
+                                                    'result.json', 'trajectory.txt']
     result = json.loads((tmp_path / 'out' / 'result.json').read_text())
     assert (result['frames'], result['config']['window.size']) == (12, 8)
     stamps_ns = read_tum(tmp_path / 'out' / 'trajectory.txt').stamps_ns
@@ -210,7 +212,7 @@ def test_run_again_needs_force(capsys, clip, fake_backbone, tmp_path):
     assert 'not empty' in _fails(capsys, *argv)
     assert main([*argv, '--force', '--no-report']) == 0
     assert sorted(os.listdir(tmp_path / 'out')) == [
-        'map.ply', 'mine.txt', 'result.json', 'trajectory.txt']
+        'map', 'map.ply', 'mine.txt', 'odometry.txt', 'result.json', 'trajectory.txt']
 
 
 def test_run_with_ground_truth_of_a_file(clip, fake_backbone, tmp_path):

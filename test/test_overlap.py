@@ -1,5 +1,6 @@
 """Registration beside inference: the same results, bounded, in order, and no error gets lost."""
 
+import dataclasses
 import signal
 import threading
 import time
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 
 from longrecon_ros.alignment import make_aligner
-from longrecon_ros.config import MapConfig, WindowConfig
+from longrecon_ros.config import build, load, WindowConfig
 from longrecon_ros.errors import InputError
+from longrecon_ros.loop.settings import LoopConfig
 from longrecon_ros.overlap import BusyTime, Overlapped
 from longrecon_ros.pipeline import Pipeline
 
-MAP = MapConfig(voxel_m=0.0, voxel_per_depth=0.02, max_points=3000, min_confidence=0.5,
-                points_per_frame=60)
+MAP = dataclasses.replace(load().map, max_points=3000, points_per_frame=60)
+LOOP = build(LoopConfig, load().loop)
 N = 96          # frames: the first window has 16, each of the others 10
 N_WINDOWS = 9
 
@@ -40,7 +42,7 @@ class Gated:
 
 def make_pipeline(aligner=None, backbone=None):
     return Pipeline(backbone or FakeBackbone(seed=5, noise=0.03, lost=range(40, 50)),
-                    aligner or Gated(), WindowConfig(16, 6), MAP)
+                    aligner or Gated(), WindowConfig(16, 6), MAP, LOOP)
 
 
 def run(stream, frames):

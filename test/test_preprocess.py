@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from longrecon_ros.alignment import make_aligner
-from longrecon_ros.config import load, WindowConfig
+from longrecon_ros.config import build, load, WindowConfig
 from longrecon_ros.errors import InputError
 from longrecon_ros.geometry.camera import pixel_grid, pointmap_from_depth, project
+from longrecon_ros.loop.settings import LoopConfig
 from longrecon_ros.pipeline import Pipeline
 from longrecon_ros.preprocess import fit_frame, Preprocessor, rectify, Resolution, restore_map
 from longrecon_ros.resampling import resample
@@ -222,7 +223,8 @@ def test_the_pipeline_brings_images_to_the_size_of_its_backbone():
 
     backbone = Listening(patch=14, max_pixels=255000, max_side=518, enlarge=True,
                          interpolation='bicubic')
-    pipeline = Pipeline(backbone, make_aligner('depth_ratio'), WindowConfig(4, 2), load().map)
+    pipeline = Pipeline(backbone, make_aligner('depth_ratio'), WindowConfig(4, 2), load().map,
+                        build(LoopConfig, load().loop))
     pipeline.push(Frame(0, 0, pinhole_image(), K))
     pipeline.flush()
     assert seen == [(518, 392)]

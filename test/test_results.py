@@ -12,6 +12,7 @@ from longrecon_ros import config
 from longrecon_ros.errors import InputError
 from longrecon_ros.io.ply import read_ply
 from longrecon_ros.io.trajectory_file import read_tum
+from longrecon_ros.loop.settings import LoopConfig
 from longrecon_ros.pipeline import Pipeline
 from longrecon_ros.report import recorder as recorder_module
 from longrecon_ros.results import FILES, RunRecord, RunRecorder, write_run
@@ -30,7 +31,8 @@ def _truth(index, size):
 def record():
     """Return the record of a run over the room, with truth."""
     settings = config.load(overrides={'backbone': 'fake'})
-    pipeline = Pipeline(FakeBackbone(lost=(30,)), _aligner(), settings.window, settings.map)
+    pipeline = Pipeline(FakeBackbone(lost=(30,)), _aligner(), settings.window, settings.map,
+                        config.build(LoopConfig, settings.loop))
     recorder = RunRecorder(_truth)
     recorder.add_time('read', 12.5)
     for frame in [*make_frames(N), None]:

@@ -12,6 +12,7 @@ from longrecon_ros.alignment import make_aligner
 from longrecon_ros.cli.main import main
 from longrecon_ros.cli.timeline import timeline_lines
 from longrecon_ros.config import WindowConfig
+from longrecon_ros.loop.settings import LoopConfig
 from longrecon_ros.pipeline import Pipeline
 from longrecon_ros.report import recorder as recorder_module
 from longrecon_ros.report.timeline import hidden_share, timeline_of
@@ -36,7 +37,7 @@ def test_hidden_share(register, share):
 def test_the_recorder_keeps_the_spans_of_the_last_windows(monkeypatch):
     monkeypatch.setattr(recorder_module, 'N_SPANS', 3)
     pipeline = Pipeline(FakeBackbone(), make_aligner('depth_ratio'), WindowConfig(6, 3),
-                        config.load().map)
+                        config.load().map, config.build(LoopConfig, config.load().loop))
     recorder, updates = RunRecorder(), []
     assert timeline_of(recorder.statistics()) is None
     for frame in make_frames(21):

@@ -17,6 +17,7 @@ VERBS = MappingProxyType({
     'run': ('.run', 'reconstruct a video, a folder of images or a bag'),
     'replay': ('.replay', 'play a bag through the live ROS node and keep its results'),
     'ablate': ('.ablate', 'compare ways to align windows: ATE, depth, points, time'),
+    'map': ('.map', 'keep maps, look at them, write them for other tools'),
     'evaluate': ('.evaluate', 'compare a trajectory with the truth: ATE, RPE, drift'),
     'info': ('.info', 'say what an input holds, or what is installed'),
     'weights': ('.weights', 'list, fetch and check the checkpoints of networks'),

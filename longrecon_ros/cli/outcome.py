@@ -19,12 +19,20 @@ def print_outcome(summary: dict[str, Any], out: Path, has_report: bool = True) -
              ('lost', f'{summary["n_lost"]} frames, {summary["n_unlinked"]} of '
               f'{summary["n_windows"]} windows unlinked'),
              ('map', f'{summary["map_points"]} points, coverage {_share(summary["coverage"])}'),
-             *_against_truth(summary)]
+             *_closures(summary), *_against_truth(summary)]
     for label in labels(summary):
         facts.insert(0, ('backbone', f'{summary["backbone"]} ({label})'))
     facts += [('note', warning) for warning in summary['warnings']]
     facts.append(('results', str(out / 'report.html' if has_report else out)))
     print_facts(facts)
+
+
+def _closures(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    n, before = summary['n_closures'], summary['ate_sim3_before_closures_m']
+    if not n:
+        return []
+    said = '' if before is None else f'; ATE before: {before:.4g} m'
+    return [('loops', f'{n} closure{"s" * (n != 1)}{said}')]
 
 
 def _against_truth(summary: dict[str, Any]) -> list[tuple[str, str]]:

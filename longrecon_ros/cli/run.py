@@ -25,12 +25,14 @@ from ..atomic import check_output_folder
 from ..config import Config, load, parse_override
 from ..io.source import FrameSource, open_source
 from ..io.trajectory_file import is_kitti, read_trajectory
+from ..map_store import load_map, save_map
 from ..overlap import Overlapped
 from ..pipeline import Pipeline
 from ..results import RunRecord, write_run
 from ..types import Trajectory
 from .outcome import print_outcome
 from .reconstruct import Outcome, reconstruct, reconstruct_all
+from .tables import print_facts
 from .timeline import print_timeline
 from .whole import check_processes, hush_others, kept_work, rank_and_size
 
@@ -49,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='show when the last windows were inferred and registered')
     parser.add_argument('--resume', action='store_true',
                         help='go on with an interrupted run (of scal3r in lock step)')
+    parser.add_argument('--map', metavar='MAP_DIR', type=Path,
+                        help='go on in this map (of "longrecon map save")')
+    parser.add_argument('--mode', choices=('mapping', 'localization'), default='mapping',
+                        help='mapping: what is new goes into MAP_DIR; localization: it stays as it '
+                             'is (default: %(default)s)')
+    parser.add_argument('--no-map', action='store_true', help='leave out the folder map')
     add_config_arguments(parser)
     frames = parser.add_argument_group('frames')
     frames.add_argument('--topic', metavar='T', help='image topic of a bag')
@@ -86,7 +94,10 @@ def main(args: argparse.Namespace) -> int:
     hush_others()
     check_output_folder(args.out, args.force)
     config = config_of(args)
-    pipeline = Overlapped(Pipeline.from_config(config), config.pipeline.use_thread)
+    base = load_map(args.map) if args.map else None
+    pipeline = Overlapped(Pipeline.from_config(config, base=base,
+                                               is_mapping=args.mode == 'mapping'),
+                          config.pipeline.use_thread)
     check_processes(pipeline, args.resume)
     spec = backbones.load(config.backbone).spec
     source = open_source(args.input, topic=args.topic, gt_topic=args.gt_topic, fps=args.fps,
@@ -111,6 +122,9 @@ def _finish(args: argparse.Namespace, config: Config, source: FrameSource,
     """Write the results of a run that has ended, and say what came out."""
     spec = backbones.load(config.backbone).spec
     warnings = [*source.warnings, *outcome.warnings, *pipeline.caveats]
+    if args.map and not pipeline.is_located:
+        warnings.append(f'The place was not found in {args.map}: poses are in a frame of their '
+                        'own.')
     if args.gt and is_kitti(args.gt):
         groundtruth = _with_times(groundtruth, pipeline.trajectory())
         if groundtruth is None:
@@ -119,12 +133,17 @@ def _finish(args: argparse.Namespace, config: Config, source: FrameSource,
     summary = write_run(args.out, RunRecord(
         source=source.describe(), config=config, n_frames=outcome.n_frames,
         trajectory=pipeline.trajectory(), states=pipeline.states(), cloud=pipeline.cloud(),
+        odometry=pipeline.odometry(), loops=pipeline.loops(),
+        saved_map=None if args.no_map or args.map else pipeline.saved_map(),
         statistics=outcome.recorder.statistics(), elapsed_s=outcome.elapsed_s,
         is_metric=spec.scale == 'metric', is_simulated=spec.needs_truth,
         is_untrained=pipeline.is_untrained,
         groundtruth=groundtruth, warnings=tuple(warnings)),
         use_report=not args.no_report, force=args.force)
     print_outcome(summary, args.out, not args.no_report)
+    if args.map and args.mode == 'mapping':
+        save_map(args.map, *pipeline.saved_map())
+        print_facts([('map', f'{args.map} has it all now')])
     if args.timeline:
         print_timeline(summary['timeline'])
     return 0

@@ -1,6 +1,7 @@
 """Similarity or rigid transform between paired points, in closed form and robustly."""
 
 from dataclasses import dataclass
+from typing import Tuple
 
 import numpy as np
 
@@ -40,6 +41,17 @@ def umeyama(source: np.ndarray, target: np.ndarray, weights=None,
                              'in one place, so they fix no rotation; give a window with more '
                              'structure or a larger overlap')
     return Sim3(float(scale), R, t)
+
+
+def umeyama_batch(source: np.ndarray, target: np.ndarray
+                  ) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return scale (B,), R (B, 3, 3), t (B, 3) of many small problems, and which are sound (B,).
+
+    ``source`` and ``target`` are (B, P, 3), finite; as `umeyama` without weights. A problem whose
+    points lie on a line or in one place is not sound.
+    """
+    scale, R, t, singular = _solve(source, target, np.ones(source.shape[:2]), True)
+    return scale, R, t, (singular[:, 1] > _COLLINEAR * singular[:, 0]) & (scale > 0)
 
 
 def similarity_scale(source: np.ndarray, target: np.ndarray) -> float:

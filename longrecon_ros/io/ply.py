@@ -1,5 +1,6 @@
 """Coloured point clouds as PLY files."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -9,8 +10,7 @@ from ..atomic import atomic_file
 from ..errors import InputError
 from ..types import PointCloud
 
-_VERTEX = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'),
-                    ('red', 'u1'), ('green', 'u1'), ('blue', 'u1')])
+_COLORS, _NORMALS = ('red', 'green', 'blue'), ('nx', 'ny', 'nz')
 _SCALARS = {
     'char': 'i1', 'int8': 'i1', 'uchar': 'u1', 'uint8': 'u1', 'short': 'i2', 'int16': 'i2',
     'ushort': 'u2', 'uint16': 'u2', 'int': 'i4', 'int32': 'i4', 'uint': 'u4', 'uint32': 'u4',
@@ -19,16 +19,19 @@ _MAX_HEADER_LINES = 200
 
 
 def write_ply(path: Path, cloud: PointCloud) -> None:
-    """Write a cloud atomically: binary little endian, x y z float32, red green blue uint8."""
-    rows = np.empty(len(cloud), _VERTEX)
-    for column, name in enumerate('xyz'):
-        rows[name] = cloud.points[:, column]
-    for column, name in enumerate(('red', 'green', 'blue')):
-        rows[name] = cloud.colors[:, column]
+    """Write a cloud atomically: binary little endian, x y z float32, red green blue uint8.
+
+    Between the two are nx ny nz float32 where the cloud has normals.
+    """
+    names, reals = [*'xyz'], cloud.points
+    if cloud.normals is not None:
+        names, reals = [*names, *_NORMALS], np.hstack([cloud.points, cloud.normals])
+    rows = np.empty(len(cloud), [('reals', '<f4', len(names)), ('colors', 'u1', 3)])
+    rows['reals'], rows['colors'] = reals, cloud.colors
     header = ['ply', 'format binary_little_endian 1.0', 'comment longrecon_ros map, RGB',
               f'element vertex {len(rows)}']
-    header += [f'property float {name}' for name in 'xyz']
-    header += [f'property uchar {name}' for name in ('red', 'green', 'blue')]
+    header += [f'property float {name}' for name in names]
+    header += [f'property uchar {name}' for name in _COLORS]
     with atomic_file(path) as stream:
         stream.write(('\n'.join(header) + '\nend_header\n').encode('ascii'))
         stream.write(rows.tobytes())
@@ -37,7 +40,8 @@ def write_ply(path: Path, cloud: PointCloud) -> None:
 def read_ply(path: Path) -> PointCloud:
     """Read the vertices of a PLY file, binary (either byte order) or ASCII.
 
-    Without ``red``, ``green`` and ``blue`` (uchar) the points are grey.
+    Without ``red``, ``green`` and ``blue`` (uchar) the points are grey; without ``nx``, ``ny`` and
+    ``nz`` the cloud has no normals.
 
     Raises
     ------
@@ -53,13 +57,18 @@ def read_ply(path: Path) -> PointCloud:
                 _read_binary(path, stream, n, dtype)
     except OSError as error:
         raise InputError(f'{path}: cannot be read ({error.strerror}); check the path') from None
-    points = np.stack([rows[name] for name in 'xyz'], axis=1).astype(np.float32)
-    names = ('red', 'green', 'blue')
-    if all(name in dtype.names for name in names):
-        colors = np.stack([rows[name] for name in names], axis=1).astype(np.uint8)
-    else:
+    colors = _columns(rows, _COLORS, np.uint8)
+    if colors is None:
         colors = np.full((n, 3), 128, np.uint8)
-    return PointCloud(points, colors)
+    return PointCloud(_columns(rows, 'xyz', np.float32), colors,
+                      _columns(rows, _NORMALS, np.float32))
+
+
+def _columns(rows: np.ndarray, names: Iterable[str], dtype) -> np.ndarray | None:
+    """Return the named properties as one array (n, 3), None where the file lacks one of them."""
+    if not set(names) <= set(rows.dtype.names):
+        return None
+    return np.stack([rows[name] for name in names], axis=1).astype(dtype)
 
 
 def _read_header(path: Path, stream: BinaryIO) -> tuple[str, int, np.dtype]:

@@ -1,22 +1,32 @@
 """The trajectory as it grows, and is revised by the next window."""
 
-from typing import Dict, List
+from typing import Dict, Mapping
 
 import numpy as np
 
+from ..geometry import se3
+from ..geometry.sim3 import Sim3
 from ..types import FrameState, Prediction, Trajectory
+
+_FIRST_ROWS = 1024
 
 
 class PoseLog:
-    """One pose a frame; grows by a few hundred bytes a frame and by nothing else."""
+    """One pose a frame, in odom, and the submap that the frame belongs to.
+
+    Grows by 150 bytes a frame and by nothing else.
+    """
 
     def __init__(self):
-        self._stamps_ns: List[int] = []
-        self._poses: List[np.ndarray] = []
-        self._states: List[int] = []
+        self._n = 0
+        self._stamps_ns = np.zeros(_FIRST_ROWS, np.int64)
+        self._poses = np.zeros((_FIRST_ROWS, 4, 4))
+        self._states = np.zeros(_FIRST_ROWS, np.uint8)
+        self._submaps = np.zeros(_FIRST_ROWS, np.int64)
         self._rows: Dict[int, int] = {}     # of the frames of the last window
 
-    def add(self, prediction: Prediction, stamps_ns: np.ndarray, is_revision: bool) -> None:
+    def add(self, prediction: Prediction, stamps_ns: np.ndarray, is_revision: bool,
+            submap_id: int = 0) -> None:
         """Append the new frames of an aligned window, and revise those it shares.
 
         Of the shared frames the first half keeps the pose of the older window (there they were
@@ -27,12 +37,9 @@ class PoseLog:
         keep = set(shared[:len(shared) // 2])
         rows: Dict[int, int] = {}
         for n, frame_id in enumerate(prediction.frame_ids.tolist()):
-            pose, state = prediction.T_window_camera[n].copy(), int(prediction.states[n])
+            pose, state = prediction.T_window_camera[n], int(prediction.states[n])
             if frame_id not in self._rows:
-                rows[frame_id] = len(self._poses)
-                self._stamps_ns.append(int(stamps_ns[n]))
-                self._poses.append(pose)
-                self._states.append(state)
+                rows[frame_id] = self._append(int(stamps_ns[n]), pose, state, submap_id)
                 continue
             row = rows[frame_id] = self._rows[frame_id]
             was_lost = self._states[row] == FrameState.LOST
@@ -40,14 +47,44 @@ class PoseLog:
                 self._poses[row], self._states[row] = pose, state
         self._rows = rows
 
+    def _append(self, stamp_ns: int, pose: np.ndarray, state: int, submap_id: int) -> int:
+        row = self._n
+        if row == len(self._stamps_ns):
+            for name in ('_stamps_ns', '_poses', '_states', '_submaps'):
+                old = getattr(self, name)
+                setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
+        self._stamps_ns[row], self._poses[row] = stamp_ns, pose
+        self._states[row], self._submaps[row] = state, submap_id
+        self._n += 1
+        return row
+
     def __len__(self) -> int:
-        return len(self._poses)
+        return self._n
 
     def trajectory(self) -> Trajectory:
-        """Return all poses so far."""
-        poses = np.stack(self._poses) if self._poses else np.zeros((0, 4, 4))
-        return Trajectory(np.array(self._stamps_ns, np.int64), poses)
+        """Return all poses so far, in odom."""
+        return Trajectory(self._stamps_ns[:self._n].copy(), self._poses[:self._n].copy())
+
+    def corrected(self, T_odom_submap: Mapping[int, np.ndarray],
+                  T_map_submap: Mapping[int, Sim3]) -> Trajectory:
+        """Return all poses in the map: each frame moves with its submap.
+
+        ``T_odom_submap`` (4, 4) is where submaps lie in odom.
+        """
+        poses, submaps = self._poses[:self._n].copy(), self._submaps[:self._n]
+        starts = np.flatnonzero(np.diff(submaps, prepend=-1))
+        for start, end in zip(starts, [*starts[1:], self._n]):
+            submap_id = int(submaps[start])
+            local = se3.relative(T_odom_submap[submap_id], poses[start:end])
+            poses[start:end] = T_map_submap[submap_id].apply_to_poses(local)
+        return Trajectory(self._stamps_ns[:self._n].copy(), poses)
+
+    def first_rows(self) -> Dict[int, int]:
+        """Return the row of the first frame of each submap."""
+        submaps = self._submaps[:self._n]
+        return {int(submaps[row]): int(row)
+                for row in np.flatnonzero(np.diff(submaps, prepend=-1))}
 
     def states(self) -> np.ndarray:
         """Return the FrameState (K,) uint8 of each pose."""
-        return np.array(self._states, np.uint8)
+        return self._states[:self._n].copy()

@@ -1,13 +1,14 @@
 """Everything that is known at the end of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..config import Config
 from ..evaluation import DepthScores, WindowCentres
-from ..types import PointCloud, Trajectory
+from ..map_store import MapRecord
+from ..types import PointCloud, Submap, Trajectory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,5 +65,8 @@ class RunRecord:
     is_metric: bool = False                 # the backbone knows metres
     is_simulated: bool = False              # the backbone made its predictions from the truth
     is_untrained: bool = False              # the backbone's weights are random numbers
+    odometry: Trajectory | None = None      # as `trajectory`, before closures
+    loops: np.ndarray | None = None         # (L, 2) i64, rows of `trajectory` that closures tie
+    saved_map: tuple[MapRecord, Callable[[int], Submap]] | None = None      # to be written, too
     groundtruth: Trajectory | None = None
     warnings: tuple[str, ...] = ()          # plain sentences

@@ -14,9 +14,11 @@ from .timeline import timeline_of
 from .versions import versions
 
 
-def summarise(record: RunRecord, evaluation: Evaluation | None,
-              warnings: list[str]) -> dict[str, Any]:
+def summarise(record: RunRecord, evaluation: Evaluation | None, warnings: list[str],
+              before: Evaluation | None = None) -> dict[str, Any]:
     """Return all figures of a run; those that could not be measured are None.
+
+    ``before`` is the evaluation of the trajectory before closures.
 
     Lengths are in metres if the backbone knows them or if there is ground truth (then scaled by
     the Sim(3) to it), else in odom units: ``length_unit`` says which.
@@ -36,6 +38,8 @@ def summarise(record: RunRecord, evaluation: Evaluation | None,
         'fps': record.n_frames / record.elapsed_s if record.elapsed_s > 0 else None,
         'image_size_px': record.statistics.size,
         'map_points': len(record.cloud),
+        'n_closures': 0 if record.loops is None else len(record.loops),
+        'ate_sim3_before_closures_m': before and before.ate_sim3_m.rmse,
         **_states(record.states),
         **_links(record.statistics, evaluation),
         **_trajectory_errors(evaluation),

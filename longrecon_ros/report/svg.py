@@ -14,7 +14,7 @@ _MAX_POINTS = 1500
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:
-    """One curve: (P, 2) points, its CSS class, and its name in the legend."""
+    """One curve: (P, 2) points, its CSS class, and its name in the legend; NaN breaks it."""
 
     points: np.ndarray
     css: str
@@ -104,12 +104,17 @@ def _figure(lines: Sequence[Line], low: np.ndarray, high: np.ndarray, height: in
 
 def _curve(line: Line, xy: np.ndarray) -> str:
     title = f'<title>{escape(line.name)}</title>' if line.name else ''
-    xy = xy[np.isfinite(xy).all(axis=1)]
+    is_finite = np.isfinite(xy).all(axis=1)
     if line.is_dots:
+        xy = xy[is_finite]
         marks = ''.join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in xy)
         return f'<g class="dots {line.css}">{title}{marks}</g>'
-    path = 'L'.join(f'{x:.1f} {y:.1f}' for x, y in xy)
-    return f'<path class="line {line.css}" d="M{path}">{title}</path>' if len(xy) else ''
+    # a line is broken where points are not finite
+    pieces = [piece[np.isfinite(piece).all(axis=1)]
+              for piece in np.split(xy, np.flatnonzero(~is_finite))]
+    path = 'M'.join('L'.join(f'{x:.1f} {y:.1f}' for x, y in piece) for piece in pieces
+                    if len(piece))
+    return f'<path class="line {line.css}" d="M{path}">{title}</path>' if path else ''
 
 
 def _thinned(points: np.ndarray) -> np.ndarray:

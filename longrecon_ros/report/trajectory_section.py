@@ -11,6 +11,7 @@ from .record import RunRecord
 from .svg import legend, Line, map_plot, plot
 from .views import path_axes
 
+_MOST_LOOPS = 400           # drawn
 _LOCAL_SHARE = 0.05         # of the path, over which the local scale is measured
 _STATE_NAMES = {FrameState.TRACKED: 'tracked', FrameState.STATIONARY: 'standing still',
                 FrameState.ROTATION_ONLY: 'turning on the spot', FrameState.LOST: 'lost'}
@@ -32,8 +33,12 @@ def render(record: RunRecord, evaluation: Evaluation | None,
 def _paths(record: RunRecord, evaluation: Evaluation | None, unit: str) -> str:
     """Return the trajectory from above and from the side, over the truth if there is one."""
     T, truth = record.trajectory.T_map_camera, None
+    has_loops = record.loops is not None and len(record.loops) > 0
+    before = record.odometry.T_map_camera if has_loops and record.odometry is not None else None
     if evaluation is not None:
         T, truth = evaluation.T_gt_est.apply_to_poses(T), evaluation.pairs.T_gt
+        # as it was where the stream began: odom and map are one there
+        before = None if before is None else evaluation.T_gt_est.apply_to_poses(before)
     axes = path_axes(T if truth is None else truth)
     origin = (T if truth is None else truth)[0, :3, 3]
     positions = (T[:, :3, 3] - origin) @ axes.T
@@ -45,6 +50,14 @@ def _paths(record: RunRecord, evaluation: Evaluation | None, unit: str) -> str:
         if truth is not None:
             true_positions = (truth[:, :3, 3] - origin) @ axes.T
             lines.insert(0, Line(true_positions[:, columns], 'truth', 'ground truth'))
+        if before is not None:
+            drifted = (before[:, :3, 3] - origin) @ axes.T
+            lines.insert(0, Line(drifted[:, columns], 'before', 'before closures'))
+            shown = record.loops[:: 1 + len(record.loops) // _MOST_LOOPS]
+            ties = np.full((3 * len(shown), 2), np.nan)
+            for end in (0, 1):
+                ties[end::3] = positions[shown[:, end]][:, columns]
+            lines.append(Line(ties, 'loop', 'closures'))
         if len(lost):
             lines.append(Line(lost[:, columns], 'lost', 'lost', is_dots=True))
         lines.append(Line(positions[:1, columns], 'start', 'start', is_dots=True))

@@ -58,8 +58,12 @@ class BaseMotion:
         return [self._next(int(stamp_ns), T, FrameState(state)) for stamp_ns, T, state
                 in zip(update.stamps_ns, T_odom_base, update.states)]
 
-    def to_odom(self, points: np.ndarray) -> np.ndarray:
-        """Return points (P, 3) of the camera's odom in the axes of the base's odom, f32."""
+    def map_over_odom(self, T_map_odom: np.ndarray) -> np.ndarray:
+        """Return T_map_odom (4, 4) in the axes of the base's frames, of that in the camera's."""
+        return self.T_base_camera @ T_map_odom @ se3.inverse(self.T_base_camera)
+
+    def to_base_axes(self, points: np.ndarray) -> np.ndarray:
+        """Return points (P, 3) of the camera's odom or map in the axes of the base's, f32."""
         T = self.T_base_camera.astype(np.float32)
         return points @ T[:3, :3].T + T[:3, 3]
 

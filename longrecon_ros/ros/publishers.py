@@ -47,23 +47,23 @@ class Publishers:
 
     def write(self, update: Update, motion: BaseMotion, cloud: Optional[PointCloud]) -> None:
         """Publish what one window added, and the map if it is given."""
-        config = self._config
+        config, T_map_odom = self._config, motion.map_over_odom(update.T_map_odom)
         for state in motion.take(update):
             self._odometry.publish(odometry_message(state, config.odom_frame, config.base_frame))
             if self._transforms is not None:
                 self._transforms.sendTransform([
                     transform_message(state.stamp_ns, config.map_frame, config.odom_frame,
-                                      update.T_map_odom),
+                                      T_map_odom),
                     transform_message(state.stamp_ns, config.odom_frame, config.base_frame,
                                       state.T_odom_base)])
             self._stamps.append(state.stamp_ns)
-            self._poses.append(update.T_map_odom @ state.T_odom_base)
+            self._poses.append(T_map_odom @ state.T_odom_base)
         self._thin_path()
         if time.monotonic() - self._path_at >= config.path_period_s:
             self.write_path()
         if cloud is not None:
-            in_odom = PointCloud(motion.to_odom(cloud.points), cloud.colors)
-            self._cloud.publish(cloud_message(in_odom, config.odom_frame,
+            in_map = PointCloud(motion.to_base_axes(cloud.points), cloud.colors)
+            self._cloud.publish(cloud_message(in_map, config.map_frame,
                                               int(update.stamps_ns[-1]), config.cloud_points))
 
     def write_path(self) -> None:

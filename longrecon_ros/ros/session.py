@@ -52,7 +52,7 @@ class Session:
             raise ConfigError(f'backbone: {config.backbone} needs true depth and poses with the '
                               'images, which no topic carries; use it with "longrecon run" on a '
                               'folder that has them, or choose another backbone')
-        self._pipeline = Pipeline.from_config(config)
+        self._pipeline = Pipeline.from_config(config, is_live=True)
         self._stream = Overlapped(self._pipeline, config.pipeline.use_thread, self._take_update)
         self._decode = make_decoder()
         self.reset()
@@ -109,7 +109,8 @@ class Session:
         write_run(folder, RunRecord(
             source=self._node.source or self._topic, config=self._config,
             n_frames=self._n_frames, trajectory=trajectory, states=self._stream.states(),
-            cloud=cloud, statistics=self._recorder.statistics(),
+            cloud=cloud, odometry=self._stream.odometry(), loops=self._stream.loops(),
+            saved_map=self._stream.saved_map(), statistics=self._recorder.statistics(),
             elapsed_s=self._stream.busy.total_s,
             is_metric=self._spec.scale == 'metric', is_untrained=self._stream.is_untrained,
             groundtruth=read_tum(truth) if truth else None,

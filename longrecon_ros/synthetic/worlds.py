@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..geometry import se3
-from . import eight, indoor, street, wall
+from . import corridor, eight, indoor, street, wall
 from .motion import Lap, level_pose, Motion, Straight, Sway, Swaying
 from .path import ClosedPath
 from .scene import Scene
@@ -33,7 +33,7 @@ class World:
 
 
 def make_world(name: str, seed: int = 0, speed_mps: Optional[float] = None) -> World:
-    """Build a world: ``indoor``, ``street``, ``eight`` or ``wall``; see `DESCRIPTIONS`.
+    """Build a world by its name in `DESCRIPTIONS`.
 
     ``speed_mps`` replaces the world's usual speed. Raises ``ConfigError`` for another name or
     an impossible speed.
@@ -84,13 +84,22 @@ def _wall(seed: int, speed_mps: Optional[float]) -> World:
                  turned @ _mount(0.1, wall.EYE_M))
 
 
+def _corridor(seed: int, speed_mps: Optional[float]) -> World:
+    straight = Straight(level_pose(1.0, 0.0, corridor.EYE_M, 0.0), (0.0, 0.0, speed_mps or 1.0))
+    end_s = (corridor.END_M - 2.0) / straight.velocity_mps[2]
+    motion = Swaying(straight, Sway(0.01, 0.006, 1.6, seed), end_s)
+    return World('corridor', corridor.corridor_scene(seed), motion, end_s,
+                 _mount(0.1, corridor.EYE_M))
+
+
 _MAKERS: Dict[str, Callable[[int, Optional[float]], World]] = {
-    'indoor': _indoor, 'street': _street, 'eight': _eight, 'wall': _wall}
+    'indoor': _indoor, 'street': _street, 'eight': _eight, 'wall': _wall, 'corridor': _corridor}
 
 DESCRIPTIONS = {
     'indoor': 'two furnished rooms, a walk through both and back (about 23 m)',
     'street': 'a drive round a block of houses (about 155 m)',
     'eight': 'a figure eight round two stacks in a warehouse (about 41 m)',
+    'corridor': 'a corridor whose pieces all look the same: false closures lurk there (44 m)',
     'wall': 'along a wall that is blank in the middle: tracking is lost there (20 m)',
 }
 """One line of help for each world."""

@@ -53,7 +53,8 @@ def test_with_a_mounting_the_camera_stays_where_it_is():
 def test_points_go_with_the_poses():
     motion = BaseMotion(E, 0.02)
     point = np.array([[0.3, -0.2, 4.0]], np.float32)
-    assert np.allclose(motion.to_odom(point)[0], se3.apply(E, point[0].astype(float)), atol=1e-6)
+    assert np.allclose(motion.to_base_axes(point)[0], se3.apply(E, point[0].astype(float)),
+                       atol=1e-6)
 
 
 def test_velocity_goes_on_across_updates():

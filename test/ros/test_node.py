@@ -112,7 +112,7 @@ def test_the_cloud_is_xyz_rgb_in_odom_above_and_ahead(ran):
     cloud = ran.clouds[-1]
     assert [(f.name, f.offset, f.datatype, f.count) for f in cloud.fields] == [
         (name, 4 * i, PointField.FLOAT32, 1) for i, name in enumerate(('x', 'y', 'z', 'rgb'))]
-    assert (cloud.point_step, cloud.height, cloud.header.frame_id) == (16, 1, 'odom')
+    assert (cloud.point_step, cloud.height, cloud.header.frame_id) == (16, 1, 'map')
     assert len(cloud.data) == cloud.row_step == 16 * cloud.width
     points = np.frombuffer(cloud.data, np.float32).reshape(-1, 4)
     assert cloud.width > 1000 and np.isfinite(points[:, :3]).all()

@@ -53,7 +53,7 @@ def test_a_replay_loses_nothing_and_equals_the_offline_run(bag, tmp_path):
     assert np.array_equal(trajectories[0].stamps_ns, trajectories[1].stamps_ns)
     assert np.allclose(trajectories[0].T_map_camera, trajectories[1].T_map_camera, atol=1e-6)
     assert {file.name for file in (tmp_path / 'live').iterdir()} == {
-        'trajectory.txt', 'map.ply', 'result.json', 'report.html'}
+        'trajectory.txt', 'odometry.txt', 'map', 'map.ply', 'result.json', 'report.html'}
 
 
 def test_a_compressed_bag_of_ros_1_without_stamps(tmp_path):

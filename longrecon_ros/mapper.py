@@ -1,0 +1,264 @@
+"""The back end: aligned windows become submaps, places are found again, and the map bends.
+
+odom is never touched: it goes on as the chain of windows says. Where a closure moves submaps, the
+map moves over odom (REP-105), by `Mapper.T_map_odom`.
+"""
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Deque, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from .alignment.bridging import median_depth
+from .chain import Link
+from .config import MapConfig
+from .errors import ConfigError
+from .geometry import se3
+from .geometry.sim3 import Sim3
+from .loop.closer import Counts, LoopCloser
+from .loop.features import make_keyframe
+from .loop.loops import Bent, Loops, Step
+from .loop.pose_graph import PoseGraph
+from .loop.recognition import PlaceIndex
+from .loop.settings import LoopConfig
+from .map_store import MapRecord, Session
+from .mapping.atlas import Atlas
+from .mapping.depth_edges import floating
+from .mapping.pose_log import PoseLog
+from .mapping.submap import build_submap, key_frame, place
+from .mapping.voxel_map import VoxelMap
+from .types import Keyframe, LoopClosure, PointCloud, Submap, Trajectory, Window
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mapped:
+    """What a window adds to the map."""
+
+    cloud: PointCloud                       # its new frames, odom
+    T_map_odom: np.ndarray                  # (4, 4) rigid
+    closures: Tuple[LoopClosure, ...]       # that became sure meanwhile
+
+
+class Mapper:
+    """Takes the windows of one stream, in odom, in their order.
+
+    With ``use_thread`` closures are searched and the graph is solved in a thread of its own, at
+    most ``loop.max_waiting`` windows behind; results then depend on its pace. Without, everything
+    is done when `add` returns, and results are the same every time.
+    """
+
+    def __init__(self, map: MapConfig, loop: LoopConfig, kind: str, use_thread: bool = False,
+                 base: Optional[MapRecord] = None, is_mapping: bool = True):
+        self._map, self._loop, self._base, self._is_mapping = map, loop, base, is_mapping
+        self.atlas = Atlas(int(map.budget_mb * 1e6), map.thin_share)
+        self.poses = PoseLog()
+        self._first_id = self.session = 0
+        self._loops = self._begin(kind) if base is None else self._go_on(base, kind)
+        self._pool = ThreadPoolExecutor(1, 'loops') if use_thread and loop.use else None
+        self._pending: Deque[Future] = deque()
+        self._T_odom_submap: Dict[int, np.ndarray] = {}
+        self._last: Optional[int] = None
+        self._T_map_odom = np.eye(4)
+        self.closures: List[LoopClosure] = []
+        self.n_bends = 0                    # times that submaps were moved
+
+    def _begin(self, kind: str) -> Loops:
+        return Loops(self._closer(PlaceIndex(self._loop.recognition(), kind), []),
+                     self._loop.drift())
+
+    def _go_on(self, base: MapRecord, kind: str) -> Loops:
+        """Take in a map from disk."""
+        index = PlaceIndex.from_state(self._loop.recognition(), base.places)
+        if str(base.places['kind']) != kind:
+            raise ConfigError(f"the map knows places by {base.places['kind']}, this run would by "
+                              f'{kind}; run it with the backbone that made the map')
+        graph = PoseGraph()
+        for submap_id, pose in base.poses.items():
+            self.atlas.add_file(submap_id, pose, base.files[submap_id])
+            graph.add_node(submap_id, pose)
+        for edge in base.edges:
+            graph.add_edge(edge)
+        if not self._is_mapping:
+            graph.fix(base.poses)
+        self._first_id = max(base.poses, default=-1) + 1
+        self.session = max(base.sessions, default=-1) + 1
+        located = [i for i, session in base.sessions.items() if session.is_located]
+        return Loops(self._closer(index, list(base.place_ids)), self._loop.drift(), graph,
+                     base.session_of, located, remember=self._is_mapping)
+
+    def _closer(self, index: PlaceIndex, ids: List[int]) -> LoopCloser:
+        return LoopCloser(index, ids, self._keyframe, self._loop.closure(), self._loop.min_gap,
+                          self._loop.max_drift, self._loop.n_confirm)
+
+    @property
+    def is_located(self) -> bool:
+        """True when the stream lies in the map; in one from disk that is after a closure."""
+        return self._loops.is_located(self.session)
+
+    def record(self, voxel_m: float, **about: Any) -> MapRecord:
+        """Return the whole map, to be saved; ``about`` are further fields of `MapRecord`.
+
+        Waits for closures. Of a stream that only localises nothing is in it.
+        """
+        self.wait()
+        base, own = self._base, Session(self.trajectory(), self.poses.states(), self.is_located)
+        sessions = {**(base.sessions if base else {}), self.session: own}
+        session_of = {**(base.session_of if base else {}),
+                      **{i: self.session for i in self._T_odom_submap}}
+        closer = self._loops.closer
+        return MapRecord(self.atlas.poses(), session_of, sessions,
+                         tuple(self._loops.graph.edges), closer.index.state(),
+                         tuple(closer.submap_ids), voxel_m,
+                         files=dict(base.files) if base else {}, **about)
+
+    @property
+    def counts(self) -> Counts:
+        """What became of all candidates."""
+        return self._loops.closer.counts
+
+    @property
+    def T_map_odom(self) -> np.ndarray:
+        """(4, 4) rigid: takes the newest camera from odom to its place in the map."""
+        return self._T_map_odom
+
+    def add(self, window: Window, link: Link) -> Mapped:
+        """Put a window into the map; see the class for when closures come."""
+        aligned = link.aligned
+        stamps_ns = np.array([frame.stamp_ns for frame in window.frames], np.int64)
+        submap = self._submap(window, link, stamps_ns)
+        self.poses.add(aligned, stamps_ns, link.linked, submap.id)
+        T_odom = aligned.T_window_camera[window.n_overlap]
+        step = self._step(submap, T_odom, median_depth(aligned), link.linked)
+        pose = (Sim3.from_rigid(T_odom) if self._is_odom or self._last is None
+                else self.atlas.pose(self._last) @ step.T_previous_submap)
+        self.atlas.add(submap, pose)
+        self._T_odom_submap[submap.id], self._last = T_odom, submap.id
+        closures = self._bend(step)
+        if not self._is_odom:
+            self._T_map_odom = self._newest(aligned.T_window_camera[-1])
+        return Mapped(place(submap, T_odom), self._T_map_odom, closures)
+
+    def wait(self) -> Tuple[LoopClosure, ...]:
+        """Wait until all submaps were searched for closures; return what that gave."""
+        return self._taken(wait=True)
+
+    def close(self) -> None:
+        """End the thread, and remove what the map has on disk."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self.atlas.close()
+
+    @property
+    def _is_odom(self) -> bool:
+        """True as long as nothing was bent: then the map is odom, to the last bit."""
+        return not self.n_bends
+
+    def trajectory(self) -> Trajectory:
+        """Return a pose for every frame so far, in the map."""
+        if self._is_odom:
+            return self.poses.trajectory()
+        return self.poses.corrected(self._T_odom_submap, self.atlas.poses())
+
+    def loop_rows(self) -> np.ndarray:
+        """Return rows (L, 2) of the trajectory, one in each submap that a closure ties.
+
+        Closures with submaps of another session are left out.
+        """
+        rows = self.poses.first_rows()
+        ends = [(c.target_id, c.source_id) for c in self.closures
+                if c.target_id in rows and c.source_id in rows]
+        return np.array([[rows[i] for i in pair] for pair in ends], np.int64).reshape(-1, 2)
+
+    def _submap(self, window: Window, link: Link, stamps_ns: np.ndarray) -> Submap:
+        """Return the submap of a window, with a keyframe and a view if it has what they need."""
+        aligned, config = link.aligned, self._map
+        key = key_frame(aligned, window.n_overlap)
+        use_view = key is not None and config.keep_views and aligned.K is not None
+        left_out = None
+        if config.remove_floating:
+            left_out = floating(aligned.depth, aligned.confidence > 0)
+        submap = build_submap(aligned, stamps_ns, window.n_overlap,
+                              self._first_id + window.index,
+                              config.min_confidence, config.points_per_frame, left_out,
+                              key if use_view else None)
+        if key is None or not self._loop.use:
+            return submap
+        T = submap.T_submap_camera[key - window.n_overlap]
+        keyframe = make_keyframe(aligned, key, submap.id, T, self._loop.n_features)
+        return submap if keyframe is None else replace(submap, keyframes=(keyframe,))
+
+    def _step(self, submap: Submap, T_odom: np.ndarray, depth: float, is_linked: bool) -> Step:
+        relative, length = None, 0.0
+        if self._last is not None:
+            T = se3.relative(self._T_odom_submap[self._last], T_odom)
+            relative, length = Sim3.from_rigid(T), float(np.linalg.norm(T[:3, 3]))
+        keyframe = submap.keyframes[0] if submap.keyframes else None
+        return Step(submap.id, self._last, relative, length, depth, is_linked, keyframe,
+                    self.session)
+
+    def _bend(self, step: Step) -> Tuple[LoopClosure, ...]:
+        """Have closures searched; return those that became sure."""
+        if not self._loop.use:
+            return ()
+        if self._pool is None:
+            return self._taken_from(self._loops.take(step))
+        self._pending.append(self._pool.submit(self._loops.take, step))
+        return self._taken(wait=len(self._pending) > self._loop.max_waiting)
+
+    def _taken(self, wait: bool) -> Tuple[LoopClosure, ...]:
+        closures: Tuple[LoopClosure, ...] = ()
+        while self._pending and (wait or self._pending[0].done()):
+            closures += self._taken_from(self._pending.popleft().result())
+        return closures
+
+    def _taken_from(self, bent: Bent) -> Tuple[LoopClosure, ...]:
+        """Move the map to where a solution says; submaps that it does not know yet follow."""
+        if bent.poses:
+            moved, previous = dict(bent.poses), None
+            for submap_id in self._T_odom_submap:
+                if submap_id not in moved:
+                    T = se3.relative(self._T_odom_submap[previous],
+                                     self._T_odom_submap[submap_id])
+                    moved[submap_id] = moved[previous] @ Sim3.from_rigid(T)
+                previous = submap_id
+            self.atlas.move(moved)
+            self.closures.extend(bent.closures)
+            self.n_bends += 1
+        return bent.closures
+
+    def _newest(self, T_odom_camera: np.ndarray) -> np.ndarray:
+        T_submap_camera = se3.relative(self._T_odom_submap[self._last], T_odom_camera)
+        T_map_camera = self.atlas.pose(self._last).apply_to_poses(T_submap_camera)
+        T = T_map_camera @ se3.inverse(T_odom_camera)
+        return se3.from_parts(se3.nearest_rotation(T[:3, :3]), T[:3, 3])
+
+    def _keyframe(self, submap_id: int) -> Optional[Keyframe]:
+        keyframes = self.atlas.submap(submap_id).keyframes
+        return keyframes[0] if keyframes else None
+
+
+def fused(atlas: Atlas, voxel_m: float, max_points: int) -> PointCloud:
+    """Return the cloud of all submaps where they lie now, one point a voxel."""
+    if not voxel_m:
+        return PointCloud.empty()
+    voxels = VoxelMap(voxel_m, max_points)
+    for submap in atlas.submaps():
+        voxels.insert(atlas.cloud_of(submap), submap.weights)
+    return voxels.cloud()
+
+
+def located_atlas(record: MapRecord, budget_bytes: int,
+                  with_all: bool = False) -> Tuple[Atlas, List[int]]:
+    """Return the submaps of a map from disk that lie in its frame, and sessions that do not.
+
+    Those are left out, unless ``with_all``. Where none is located there is one session, which is
+    the map.
+    """
+    lost = [i for i, session in record.sessions.items() if not session.is_located]
+    atlas = Atlas(budget_bytes)
+    for submap_id, pose in record.poses.items():
+        if with_all or record.session_of[submap_id] not in lost:
+            atlas.add_file(submap_id, pose, record.files[submap_id])
+    return atlas, lost

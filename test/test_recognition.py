@@ -1,0 +1,465 @@
+"""Place recognition: features with points, binary words, whitened tokens, and the index."""
+
+from functools import lru_cache
+import io
+
+import cv2
+import numpy as np
+import pytest
+
+from longrecon_ros.geometry import se3
+from longrecon_ros.geometry.camera import pointmap_from_depth, project
+from longrecon_ros.loop.features import find_features, make_keyframe, read_points
+from longrecon_ros.loop.recognition import Candidate, PlaceIndex, RecognitionConfig
+from longrecon_ros.loop.tokens import TokenIndex, whitening
+from longrecon_ros.loop.words import Vocabulary, WordIndex
+from longrecon_ros.synthetic.effects import Effects
+from longrecon_ros.synthetic.recipe import Production, Recipe
+from longrecon_ros.synthetic.stream import Film
+from longrecon_ros.types import Keyframe, Prediction
+
+# how far to the side the second lap goes, and from where another camera sees the same place [m]
+WORLDS = {'indoor': (0.15, 0.6), 'street': (0.5, 3.0), 'eight': (0.2, 0.8)}
+STEP = 16                                   # frames from keyframe to keyframe
+SAME_VIEW_DEG = 25
+
+
+def keyframe(features, frame_id=0, token=None, submap_id=0):
+    n = len(features)
+    return Keyframe(frame_id, submap_id, np.eye(4), np.eye(3), np.zeros((n, 2)), features,
+                    np.zeros((n, 3)), token)
+
+
+def blank(frame_id=0):
+    return keyframe(np.zeros((0, 32), np.uint8), frame_id)
+
+
+@lru_cache(maxsize=None)
+def landmarks(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (40000, 32), dtype=np.uint8)
+
+
+def on_the_way(place, visit=0, n=120, step=40, seed=0):
+    """Return a keyframe that sees 120 landmarks, 80 of which the next one sees, too."""
+    rng = np.random.default_rng([place, visit])
+    seen = landmarks(seed)[place * step:place * step + n]
+    flips = np.packbits(rng.random((len(seen), 256)) < 0.06, axis=1)
+    return keyframe(seen ^ flips, 1000 * visit + place)
+
+
+def walk(index, places, visit=0):
+    for place in places:
+        index.add(on_the_way(place, visit))
+    return index
+
+
+def found(candidates):
+    return [candidate.keyframe for candidate in candidates]
+
+
+class Sideways:
+    """A motion seen by a camera that is mounted elsewhere."""
+
+    def __init__(self, motion, T_camera_other):
+        self._motion, self._T = motion, T_camera_other
+
+    def pose(self, t_s):
+        return self._motion.pose(t_s) @ self._T
+
+
+@lru_cache(maxsize=None)
+def two_laps(name):
+    """Return keyframes and true poses of two laps, the second one beside and between the first."""
+    production = Production.of(Recipe(name, None, (320, 240), seed=1))
+    turned = se3.exp(np.array([WORLDS[name][0], 0, 0, 0, np.radians(5), 0]))
+    keyframes, poses, lap = [], [], production.n_frames - 1
+    for visit, T in enumerate((np.eye(4), turned)):
+        film = Film(production.world.scene, Sideways(production.world.motion, T),
+                    production.film.camera, Effects(noise=3, exposure=0.7), visit)
+        for i in range(visit * STEP // 2, lap, STEP):
+            shot = film.frame(i)
+            features = find_features(shot.image, 500)[1]
+            keyframes.append(keyframe(features, visit * lap + i))
+            poses.append(shot.T_world_camera)
+    return keyframes, np.array(poses)
+
+
+def same_place(name, poses, a, b):
+    is_near = np.linalg.norm(poses[a, :3, 3] - poses[b, :3, 3]) <= WORLDS[name][1]
+    turn = se3.rotation_angle(poses[a, :3, :3].T @ poses[b, :3, :3])
+    return is_near and np.degrees(turn) <= SAME_VIEW_DEG
+
+
+@pytest.mark.parametrize('name', WORLDS)
+def test_second_laps_find_the_first(name):
+    config = RecognitionConfig(min_gap=10)
+    keyframes, poses = two_laps(name)
+    index, hits, n_false = PlaceIndex(config), [], 0
+    for n, query in enumerate(keyframes):
+        assert index.add(query) == n
+        candidates = index.query(query)
+        is_true = [same_place(name, poses, n, at) for at in range(max(0, n + 1 - 10))]
+        assert all(at <= n - 10 for at in found(candidates)) and len(candidates) <= config.top_k
+        scores = [candidate.score for candidate in candidates]
+        assert scores == sorted(scores, reverse=True) and min(scores, default=1) >= 0.4
+        gaps = np.diff(sorted(found(candidates)))
+        assert (gaps > config.suppress).all()
+        if n >= len(keyframes) // 2 and any(is_true):
+            hits.append(any(is_true[at] for at in found(candidates)))
+        elif not any(is_true):
+            n_false += len(candidates)
+    assert len(hits) > 25 and np.mean(hits) >= 0.85
+    # where there is nothing to find, little has to be verified
+    assert n_false <= 0.25 * len(keyframes)
+
+
+def test_the_keyframe_itself_and_the_newest_are_never_candidates():
+    index = walk(PlaceIndex(RecognitionConfig(min_gap=12, suppress=0)), range(60))
+    assert found(index.query(on_the_way(59))) == []
+    assert found(index.query(on_the_way(20)))[0] in (19, 21)
+    assert 20 not in found(index.query(on_the_way(20)))
+    assert found(index.query(on_the_way(20, 1)))[0] == 20
+    assert found(index.query(on_the_way(47, 1)))[0] == 47
+    assert 48 not in found(index.query(on_the_way(48, 1)))
+    assert found(index.query(on_the_way(59, 1), exclude_newest=0))[0] == 59
+    assert found(index.query(on_the_way(20, 1), exclude_newest=60)) == []
+    assert found(index.query(on_the_way(20, 1), exclude_newest=600)) == []
+    with pytest.raises(ValueError, match='exclude_newest: expected 0'):
+        index.query(on_the_way(3), exclude_newest=-1)
+
+
+def test_neighbours_are_suppressed():
+    index = walk(PlaceIndex(RecognitionConfig(suppress=0, min_score=0.1)), range(60))
+    assert sorted(found(index.query(on_the_way(20, 1)))) == [18, 19, 20, 21, 22]
+    index = walk(PlaceIndex(RecognitionConfig(suppress=2, min_score=0.1, top_k=2)), range(60))
+    walk(index, range(60), 1)
+    query = on_the_way(20, 2)
+    assert found(index.query(query)) in ([20, 80], [80, 20])
+    assert index.query(query)[0].score > 0.5
+
+
+def test_a_new_session_asks_an_old_map():
+    index = walk(PlaceIndex(RecognitionConfig(min_gap=15)), range(40))
+    # its frame numbers begin anew, and it starts where the last one stopped
+    for n, place in enumerate((39, 38, 37, 36)):
+        query = keyframe(on_the_way(place, 5).features, frame_id=place)
+        assert found(index.query(query, min(15, n)))[0] == place
+        index.add(query)
+
+
+def test_standing_still_hides_no_place():
+    index = walk(PlaceIndex(RecognitionConfig(min_gap=10)), range(50))
+    for visit in range(2, 12):
+        index.add(on_the_way(49, visit))
+    query = on_the_way(20, 1)
+    index.add(query)
+    # the one before shows the same: its score is no measure
+    index.add(keyframe(query.features, 7777))
+    assert found(index.query(keyframe(query.features, 7778)))[0] == 20
+
+
+def test_blank_images_find_nothing():
+    index = PlaceIndex(RecognitionConfig(min_gap=0))
+    assert index.query(blank()) == index.query(on_the_way(3)) == []
+    index.add(blank())
+    assert index.query(blank(1)) == []
+    walk(index, range(5))
+    index.add(blank(2))
+    assert index.query(blank(3)) == [] and len(index) == 7
+    assert found(index.query(on_the_way(2, 1)))[0] == 3
+    same = PlaceIndex.from_state(RecognitionConfig(min_gap=0), index.state())
+    assert same.query(on_the_way(2, 1)) == index.query(on_the_way(2, 1))
+
+
+def saved(index):
+    """Return the state of an index after a way through a file."""
+    file = io.BytesIO()
+    np.savez(file, **index.state())
+    file.seek(0)
+    return dict(np.load(file))
+
+
+def test_saved_words_answer_and_go_on_alike():
+    config = RecognitionConfig(min_gap=10)
+    keyframes, _ = two_laps('eight')
+    n = len(keyframes) * 2 // 3
+    first, again = PlaceIndex(config), PlaceIndex(config)
+    for query in keyframes[:n]:
+        first.add(query)
+        again.add(query)
+    loaded = PlaceIndex.from_state(config, saved(first))
+    assert len(loaded) == n
+    n_found = 0
+    for query in keyframes[n:]:
+        answer = first.query(query)
+        n_found += len(answer)
+        assert answer == again.query(query) == loaded.query(query)
+        assert first.add(query) == again.add(query) == loaded.add(query)
+    assert n_found > 10
+    states = [index.state() for index in (first, again, loaded)]
+    for name, value in states[0].items():
+        assert all(np.array_equal(value, other[name]) for other in states[1:]), name
+
+
+def test_an_empty_index_is_saved_too():
+    for kind in ('words', 'tokens'):
+        loaded = PlaceIndex.from_state(RecognitionConfig(), saved(
+            PlaceIndex(RecognitionConfig(), kind)))
+        assert len(loaded) == 0
+        assert loaded.add(keyframe(landmarks()[:50], token=np.ones(4))) == 0
+
+
+def test_state_misuse():
+    state = walk(PlaceIndex(RecognitionConfig()), range(3)).state()
+    del state['postings']
+    with pytest.raises(ValueError, match="state: lacks 'postings'"):
+        PlaceIndex.from_state(RecognitionConfig(), state)
+
+
+def test_the_work_of_a_query_is_bounded():
+    index, n_read = WordIndex(max_words=500, max_postings=3000), []
+    for place in range(300):
+        index.add(on_the_way(place % 150, place // 150))
+        index.scores(on_the_way(place % 150, 7))
+        n_read.append(index.n_read)
+    assert len(index.vocabulary) == 500
+    assert n_read[20] < n_read[40] < n_read[60] and max(n_read) <= 3000 < 1.2 * n_read[-1]
+    # without a bound it grows with the map
+    free = WordIndex(max_words=500, max_postings=10**9)
+    for place in range(300):
+        free.add(on_the_way(place % 150, place // 150))
+    free.scores(on_the_way(149, 7))
+    assert free.n_read > 3 * n_read[-1]
+
+
+def test_rare_words_alone_find_the_place():
+    index = WordIndex(max_postings=150)
+    for place in range(100):
+        index.add(on_the_way(place))
+    hits = [index.scores(on_the_way(place, 1)).argmax() == place for place in range(100)]
+    assert index.n_read <= 150 and np.mean(hits) > 0.9
+
+
+def test_memory_of_a_keyframe_is_bounded():
+    index, sizes = PlaceIndex(RecognitionConfig()), []
+    for start in (0, 150):
+        walk(index, [place % 150 for place in range(start, start + 150)], start)
+        sizes.append(sum(value.nbytes for value in index.state().values()))
+    assert sizes[1] - sizes[0] < 150 * (120 * 4 + 100)
+
+
+def test_scores_are_cosines():
+    index = WordIndex()
+    steps = [index.add(on_the_way(place)) for place in range(30)]
+    assert steps[0] == 0 and all(0.3 < step < 0.9 for step in steps[2:])
+    for place in (3, 17, 29):
+        scores = index.scores(on_the_way(place))
+        assert scores.argmax() == place and scores[place] == pytest.approx(1)
+        assert 0 <= scores.min() and scores.max() <= 1 + 1e-12
+        assert scores[(place + 10) % 30] == pytest.approx(0, abs=0.02)
+
+
+def test_vocabulary_learns_what_is_far_until_it_is_full():
+    vocabulary = Vocabulary(1000)
+    vocabulary.learn(landmarks()[:300])
+    assert len(vocabulary) == 300
+    vocabulary.learn(on_the_way(0, 3).features)
+    assert len(vocabulary) == 300
+    vocabulary.learn(np.repeat(landmarks()[500:510], 2, axis=0))
+    assert len(vocabulary) == 310
+    vocabulary.learn(landmarks()[1000:3000])
+    vocabulary.learn(landmarks()[3000:4000])
+    assert len(vocabulary) == 1000
+    assert vocabulary.nearest(landmarks()[:300])[0].tolist() == list(range(300))
+    assert vocabulary.nearest(landmarks()[4000:4010])[1].min() > 55
+    bag = vocabulary.bag(landmarks()[[7, 7, 2]])
+    assert bag.words.tolist() == [2, 7] and bag.counts.tolist() == [1, 2]
+    assert len(vocabulary.bag(landmarks()[:0]).words) == 0
+
+
+def test_cells_find_most_words_that_a_full_search_finds():
+    keyframes, _ = two_laps('eight')
+    vocabulary = Vocabulary()
+    for query in keyframes[:len(keyframes) // 2]:
+        vocabulary.learn(query.features)
+    words = vocabulary.state()['words']
+    assert len(vocabulary.state()['centres']) == 128 and len(words) > 8000
+    features = np.concatenate([query.features for query in keyframes[-10:]])
+    full = cv2.batchDistance(features, words, dtype=cv2.CV_32S, normType=cv2.NORM_HAMMING,
+                             K=1)[0][:, 0]
+    distance = vocabulary.nearest(features)[1]
+    assert (distance >= full).all() and (distance == full).mean() > 0.6
+    assert vocabulary.nearest(words)[1].max() == 0
+
+
+def tokens(n, visit, n_dims=96):
+    """Return the tokens (n, D) of a way: the place, drowned in what all images share.
+
+    40 numbers that change from place to place, projected at random, beside a constant and three
+    directions of a strong variation (as of light) that differs from visit to visit.
+    """
+    rng, way = np.random.default_rng(5), np.random.default_rng([5, visit])
+    place = cv2.GaussianBlur(rng.normal(size=(n, 40)), (1, 13), 2.0)
+    light = cv2.GaussianBlur(way.normal(size=(n, 3)), (1, 61), 10.0)
+    values = (40 * rng.normal(size=n_dims) + place @ rng.normal(size=(40, n_dims))
+              + 30 * light @ rng.normal(size=(3, n_dims)))
+    return (values + 0.3 * way.normal(size=values.shape)).astype(np.float32)
+
+
+def with_tokens(values, visit=0):
+    return [keyframe(np.zeros((0, 32), np.uint8), 1000 * visit + n, value)
+            for n, value in enumerate(values)]
+
+
+def test_whitened_tokens_find_what_plain_ones_do_not():
+    n, index = 200, PlaceIndex(RecognitionConfig(suppress=3), 'tokens')
+    first, second = tokens(n, 0), tokens(n, 1)
+    for query in with_tokens(first):
+        index.add(query)
+    whitened, plain = [], []
+    unit = first / np.linalg.norm(first, axis=1, keepdims=True)
+    for place, query in enumerate(with_tokens(second, 1)):
+        answer = index.query(query, exclude_newest=0)
+        whitened.append(bool(answer) and abs(answer[0].keyframe - place) <= 1)
+        plain.append(abs((unit @ query.token).argmax() - place) <= 1)
+    assert np.mean(whitened) > 0.95 and np.mean(plain) < 0.3
+    assert index.n_read == n
+
+
+def test_whitening_makes_axes_alike():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(4000, 6)) * [100, 10, 3, 1, 1, 1] + 7
+    mean, axes = whitening(values, 256)
+    white = (values - mean) @ axes
+    assert axes.shape == (6, 6) and np.abs(white.mean(axis=0)).max() < 1e-3
+    spread = white.std(axis=0)
+    # shrinkage leaves the strong above the weak, but little of their ratio of 100
+    assert spread.max() < 1.05 and spread[0] / spread[1] < 5
+    assert whitening(values[:20], 256)[1].shape == (6, 5)
+    assert whitening(values, 2)[1].shape == (6, 2)
+    assert whitening(values[:1], 256)[1].shape == (6, 0)
+    assert whitening(np.ones((50, 6), np.float32), 256)[1].shape == (6, 0)
+
+
+def test_saved_tokens_answer_and_go_on_alike():
+    config = RecognitionConfig(min_gap=10)
+    queries = with_tokens(tokens(120, 0)) + with_tokens(tokens(120, 1), 1)
+    first = PlaceIndex(config, 'tokens')
+    for query in queries[:150]:
+        first.add(query)
+    loaded = PlaceIndex.from_state(config, saved(first))
+    n_found = 0
+    for query in queries[150:]:
+        answer = first.query(query)
+        n_found += len(answer)
+        assert answer == loaded.query(query)
+        assert first.add(query) == loaded.add(query)
+    assert n_found > 10
+    states = first.state(), loaded.state()
+    assert all(np.array_equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_token_misuse():
+    index = PlaceIndex(RecognitionConfig(min_gap=0), 'tokens')
+    with pytest.raises(ValueError, match='keyframe.token: expected the token'):
+        index.add(blank())
+    for n, query in enumerate(with_tokens(tokens(30, 0))):
+        assert index.add(query) == n
+    with pytest.raises(ValueError, match=r'keyframe.token: expected shape \(96,\), got \(5,\)'):
+        index.add(keyframe(np.zeros((0, 32)), token=np.ones(5)))
+    unknown = [keyframe(np.zeros((0, 32)), 9, np.full(96, value)) for value in (0, np.nan)]
+    for query in unknown:
+        assert index.query(query) == []
+        index.add(query)
+        assert np.isfinite(TokenIndex.from_state(index.state()).state()['vectors']).all()
+    assert len(index) == 32
+
+
+def test_configuration_is_checked():
+    for arguments, words in (({'top_k': 0}, 'top_k: expected 1'),
+                             ({'min_gap': -1}, 'min_gap: expected 0'),
+                             ({'suppress': -1}, 'suppress: expected 0'),
+                             ({'min_score': 1.5}, 'min_score: expected 0 to 1'),
+                             ({'min_score': float('nan')}, 'min_score: expected 0 to 1')):
+        with pytest.raises(ValueError, match=words):
+            RecognitionConfig(**arguments)
+    with pytest.raises(ValueError, match="kind: expected 'words' or 'tokens', got 'sift'"):
+        PlaceIndex(RecognitionConfig(), 'sift')
+    assert Candidate(3, 0.5) == Candidate(3, 0.5)
+
+
+@lru_cache(maxsize=None)
+def prediction(K=True):
+    """Return two frames of a prediction: one of the room, one that is lost."""
+    shot = Production.of(Recipe('indoor', None, (320, 240), seed=1)).film.frame(40)
+    points = pointmap_from_depth(np.stack([shot.depth, np.zeros_like(shot.depth)]), shot.K)
+    confidence = np.stack([(shot.depth > 0).astype(np.float32), np.zeros_like(shot.depth)])
+    rgb = np.stack([shot.image, np.full_like(shot.image, 90)])
+    return Prediction(np.array([40, 41]), np.stack([np.eye(4)] * 2), points, confidence, rgb,
+                      np.stack([shot.K] * 2) if K else None)
+
+
+def test_features_have_their_points():
+    given = prediction()
+    made = make_keyframe(given, 0, 7, np.eye(4), token=np.ones(3))
+    assert (made.frame_id, made.submap_id, made.token.shape) == (40, 7, (3,))
+    assert 300 < len(made.uv) <= 500
+    is_defined = np.isfinite(made.points).all(axis=1)
+    assert is_defined.mean() > 0.8
+    error = project(made.points[is_defined], made.K) - made.uv[is_defined]
+    assert np.abs(error).max() < 0.1
+    again = make_keyframe(given, 0, 7, np.eye(4))
+    assert np.array_equal(made.uv, again.uv) and np.array_equal(made.features, again.features)
+
+
+def test_features_are_spread_over_the_image():
+    image = np.full((240, 320, 3), 128, np.uint8)
+    rng = np.random.default_rng(0)
+    strong = rng.integers(0, 256, (60, 80)).repeat(2, 0).repeat(2, 1)
+    image[:, :] += np.uint8(rng.integers(0, 14, (240, 320, 1)))
+    image[:120, :160] = strong[..., None]
+    uv, features = find_features(image, 200)
+    assert uv.shape == (200, 2) and features.shape == (200, 32)
+    in_corner = (uv < [160, 120]).all(axis=1)
+    assert 0.1 < in_corner.mean() < 0.5
+
+
+def test_points_at_depth_edges_and_undefined_ones_are_nan():
+    depth = np.full((60, 80), 2.0, np.float32)
+    depth[:, 40:] = 3.0
+    points = pointmap_from_depth(depth, np.array([[80.0, 0, 39.5], [0, 80, 29.5], [0, 0, 1]]))
+    confidence = np.ones((60, 80), np.float32)
+    confidence[10, 10], confidence[10, 20] = 0, np.nan
+    points[30, 30, 0] = np.inf
+    uv = np.array([[20.25, 30.5], [38.4, 30], [39, 30], [40.4, 30], [41.5, 30], [11, 11],
+                   [12.6, 10], [20, 9], [30, 31], [0, 30], [79, 30], [30, 59]], np.float32)
+    got = read_points(points, confidence, uv)
+    assert got.dtype == np.float32
+    assert np.isfinite(got).all(axis=1).tolist() == [
+        True, True, False, False, True, False, True, False, False, False, False, False]
+    assert got[0] == pytest.approx([(20.25 - 39.5) / 40, (30.5 - 29.5) / 40, 2])
+    assert read_points(points, confidence, uv[:0]).shape == (0, 3)
+
+
+def test_unknown_intrinsics_are_estimated():
+    known, unknown = prediction(), prediction(K=False)
+    got = make_keyframe(unknown, 0, 0, np.eye(4)).K
+    np.testing.assert_allclose(got, known.K[0], rtol=5e-3)
+    assert make_keyframe(unknown, 1, 0, np.eye(4)) is None
+
+
+def test_blank_and_small_images_have_no_features():
+    made = make_keyframe(prediction(), 1, 0, np.eye(4))
+    assert made.uv.shape == (0, 2) and made.features.shape == (0, 32)
+    assert made.points.shape == (0, 3)
+    rng = np.random.default_rng(0)
+    for h, w in ((16, 200), (33, 40), (1, 1), (64, 48)):
+        uv, features = find_features(rng.integers(0, 256, (h, w, 3), dtype=np.uint8), 50)
+        assert len(uv) == len(features) <= 50
+
+
+def test_keyframe_misuse():
+    with pytest.raises(ValueError, match='n: expected 0 to 1, got 2'):
+        make_keyframe(prediction(), 2, 0, np.eye(4))
+    with pytest.raises(ValueError, match='n_features: expected 1'):
+        make_keyframe(prediction(), 0, 0, np.eye(4), n_features=0)
