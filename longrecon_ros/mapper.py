@@ -7,6 +7,7 @@ map moves over odom (REP-105), by `Mapper.T_map_odom`.
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+import time
 from typing import Any, Deque, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -39,6 +40,8 @@ class Mapped:
     cloud: PointCloud                       # its new frames, odom
     T_map_odom: np.ndarray                  # (4, 4) rigid
     closures: Tuple[LoopClosure, ...]       # that became sure meanwhile
+    loop_ms: float                          # search and optimisation that ended meanwhile
+    own_ms: float                           # the rest of what `Mapper.add` took
 
 
 class Mapper:
@@ -63,6 +66,7 @@ class Mapper:
         self._T_map_odom = np.eye(4)
         self.closures: List[LoopClosure] = []
         self.n_bends = 0                    # times that submaps were moved
+        self._loop_ms = 0.0                 # of `_taken_from`, since the last window
 
     def _begin(self, kind: str) -> Loops:
         return Loops(self._closer(PlaceIndex(self._loop.recognition(), kind), []),
@@ -125,7 +129,8 @@ class Mapper:
 
     def add(self, window: Window, link: Link) -> Mapped:
         """Put a window into the map; see the class for when closures come."""
-        aligned = link.aligned
+        start_s, aligned = time.perf_counter(), link.aligned
+        self._loop_ms = 0.0
         stamps_ns = np.array([frame.stamp_ns for frame in window.frames], np.int64)
         submap = self._submap(window, link, stamps_ns)
         self.poses.add(aligned, stamps_ns, link.linked, submap.id)
@@ -138,7 +143,9 @@ class Mapper:
         closures = self._bend(step)
         if not self._is_odom:
             self._T_map_odom = self._newest(aligned.T_window_camera[-1])
-        return Mapped(place(submap, T_odom), self._T_map_odom, closures)
+        cloud, inline_ms = place(submap, T_odom), self._loop_ms if self._pool is None else 0.0
+        own_ms = 1e3 * (time.perf_counter() - start_s) - inline_ms
+        return Mapped(cloud, self._T_map_odom, closures, self._loop_ms, own_ms)
 
     def wait(self) -> Tuple[LoopClosure, ...]:
         """Wait until all submaps were searched for closures; return what that gave."""
@@ -178,7 +185,9 @@ class Mapper:
         use_view = key is not None and config.keep_views and aligned.K is not None
         left_out = None
         if config.remove_floating:
-            left_out = floating(aligned.depth, aligned.confidence > 0)
+            new = slice(window.n_overlap, None)
+            left_out = np.zeros(aligned.confidence.shape, bool)
+            left_out[new] = floating(aligned.depth[new], aligned.confidence[new] > 0)
         submap = build_submap(aligned, stamps_ns, window.n_overlap,
                               self._first_id + window.index,
                               config.min_confidence, config.points_per_frame, left_out,
@@ -215,6 +224,7 @@ class Mapper:
 
     def _taken_from(self, bent: Bent) -> Tuple[LoopClosure, ...]:
         """Move the map to where a solution says; submaps that it does not know yet follow."""
+        self._loop_ms += bent.ms
         if bent.poses:
             moved, previous = dict(bent.poses), None
             for submap_id in self._T_odom_submap:

@@ -42,6 +42,8 @@ def record():
     poses = np.stack([circle_pose(k) for k in range(N)])
     return RunRecord('the room', settings, N, pipeline.trajectory(), pipeline.states(),
                      pipeline.cloud(), recorder.statistics(), 2.0,
+                     odometry=pipeline.odometry(), loops=pipeline.loops(),
+                     saved_map=(pipeline.map_record(), pipeline.mapper.atlas.submap),
                      groundtruth=Trajectory(pipeline.trajectory().stamps_ns, poses))
 
 

@@ -8,7 +8,7 @@ checksums. `map export` writes it for others; --as says what, or the suffix of F
   mesh        .obj, .glb, .stl      surface of the views (TSDF; needs open3d); .ply with --as mesh
   trajectory  .txt, .tum            poses of the camera, TUM; of all sessions that lie in the map
   kitti       --as kitti            the same, KITTI: 12 numbers a line
-  nerf        --as nerf             FOLDER: transforms.json, images, depth (nerfstudio, instant-ngp)
+  nerf        --as nerf             FOLDER: images, depth, transforms.json (nerfstudio, ngp)
   colmap      --as colmap           FOLDER: COLMAP's text files and images
   depth       --as depth            FOLDER: images, depth maps and poses; longrecon run reads it
   occupancy   --as occupancy        FOLDER: map.yaml and map.pgm for Nav2; needs metres
@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', metavar='DIR', type=Path, help='RUN_DIR of save, else MAP_DIR')
     parser.add_argument('target', metavar='TARGET', type=Path, nargs='?',
                         help='MAP_DIR of save; FILE or FOLDER of export')
-    parser.add_argument('--force', action='store_true', help='replace a map that is there')
+    parser.add_argument('--force', action='store_true',
+                        help='replace a map or files that are there')
     export = parser.add_argument_group('export')
     export.add_argument('--as', dest='kind', choices=_KINDS, help='(default: by the suffix)')
     export.add_argument('--voxel', metavar='LENGTH', type=float,
@@ -149,43 +150,45 @@ def _mesh(args: argparse.Namespace, record: MapRecord, atlas: Atlas) -> str:
 
 
 def _trajectory(args: argparse.Namespace, record: MapRecord, _atlas: Atlas) -> str:
-    sessions = [s for s in record.sessions.values() if s.is_located] or list(
-        record.sessions.values())[:1]
+    trajectory, n = _whole_trajectory(record)
+    (write_kitti if args.kind == 'kitti' else write_tum)(args.target, trajectory)
+    return f'{len(trajectory)} poses of {n} session{"s" * (n > 1)}'
+
+
+def _whole_trajectory(record: MapRecord) -> tuple[Trajectory, int]:
+    """Return the poses of all sessions that lie in the map, and how many those are."""
+    sessions = [s for s in record.sessions.values() if s.is_located]
     stamps = np.concatenate([s.trajectory.stamps_ns for s in sessions])
     poses = np.concatenate([s.trajectory.T_map_camera for s in sessions])
     # sessions may have been recorded in another order than they went into the map
     order = np.argsort(stamps, kind='stable')
-    trajectory = Trajectory(stamps[order], poses[order])
-    (write_kitti if args.kind == 'kitti' else write_tum)(args.target, trajectory)
-    return f'{len(trajectory)} poses of {len(sessions)} session{"s" * (len(sessions) > 1)}'
+    return Trajectory(stamps[order], poses[order]), len(sessions)
 
 
 def _nerf(args: argparse.Namespace, record: MapRecord, atlas: Atlas) -> str:
     from ..io.nerf import write_transforms
     cloud = fused(atlas, args.voxel or record.voxel_m, _MOST_POINTS)
-    return _said(write_transforms(args.target, atlas.views(), record.scale == 'metric', cloud))
+    return str(write_transforms(args.target, atlas.views(), record.scale == 'metric', cloud,
+                                force=args.force))
 
 
 def _colmap(args: argparse.Namespace, record: MapRecord, atlas: Atlas) -> str:
     from ..io.colmap import write_colmap
     cloud = fused(atlas, args.voxel or record.voxel_m, _MOST_POINTS)
-    return _said(write_colmap(args.target, atlas.views(), cloud))
+    return str(write_colmap(args.target, atlas.views(), cloud, force=args.force))
 
 
 def _depth(args: argparse.Namespace, record: MapRecord, atlas: Atlas) -> str:
     from ..io.depth_maps import write_depth_maps
-    return _said(write_depth_maps(args.target, atlas.views(), record.scale == 'metric'))
+    return str(write_depth_maps(args.target, atlas.views(), record.scale == 'metric',
+                                force=args.force))
 
 
 def _occupancy(args: argparse.Namespace, record: MapRecord, atlas: Atlas) -> str:
     from ..io.occupancy import write_occupancy
-    grid = write_occupancy(args.target, atlas.views(), args.resolution,
-                           record.scale == 'metric', args.metres_per_unit)
-    return str(grid)
-
-
-def _said(export) -> str:
-    return str(export)
+    return str(write_occupancy(args.target, atlas.views(), args.resolution,
+                               record.scale == 'metric', args.metres_per_unit,
+                               trajectory=_whole_trajectory(record)[0]))
 
 
 _WRITERS: MappingProxyType[str, Callable[[argparse.Namespace, MapRecord, Atlas], str]] = \

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from ..report.findings import labels
-from .tables import print_facts
+from .tables import print_facts, print_table
+
+_BACK_END = ('align', 'map', 'loop')
 
 
 def print_outcome(summary: dict[str, Any], out: Path, has_report: bool = True) -> None:
@@ -25,6 +27,15 @@ def print_outcome(summary: dict[str, Any], out: Path, has_report: bool = True) -
     facts += [('note', warning) for warning in summary['warnings']]
     facts.append(('results', str(out / 'report.html' if has_report else out)))
     print_facts(facts)
+
+
+def print_profile(summary: dict[str, Any]) -> None:
+    """Print what each stage took, ms a frame, and the back end: all but reading and inference."""
+    stages = {stage: found['per_frame'] for stage, found in summary['timings_ms'].items()}
+    rows = [(stage, f'{ms:.2f}') for stage, ms in stages.items()]
+    back_end = sum(stages.get(stage, 0.0) for stage in _BACK_END)
+    print()
+    print_table(('stage', 'ms/frame'), [*rows, ('back end', f'{back_end:.2f}')])
 
 
 def _closures(summary: dict[str, Any]) -> list[tuple[str, str]]:

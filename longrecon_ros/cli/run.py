@@ -30,7 +30,7 @@ from ..overlap import Overlapped
 from ..pipeline import Pipeline
 from ..results import RunRecord, write_run
 from ..types import Trajectory
-from .outcome import print_outcome
+from .outcome import print_outcome, print_profile
 from .reconstruct import Outcome, reconstruct, reconstruct_all
 from .tables import print_facts
 from .timeline import print_timeline
@@ -49,13 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-report', action='store_true', help='leave out report.html')
     parser.add_argument('--timeline', action='store_true',
                         help='show when the last windows were inferred and registered')
+    parser.add_argument('--profile', action='store_true',
+                        help='show what each stage takes, ms a frame')
     parser.add_argument('--resume', action='store_true',
                         help='go on with an interrupted run (of scal3r in lock step)')
     parser.add_argument('--map', metavar='MAP_DIR', type=Path,
                         help='go on in this map (of "longrecon map save")')
     parser.add_argument('--mode', choices=('mapping', 'localization'), default='mapping',
-                        help='mapping: what is new goes into MAP_DIR; localization: it stays as it '
-                             'is (default: %(default)s)')
+                        help='mapping: what is new goes into MAP_DIR; localization: it stays as '
+                             'it is (default: %(default)s)')
     parser.add_argument('--no-map', action='store_true', help='leave out the folder map')
     add_config_arguments(parser)
     frames = parser.add_argument_group('frames')
@@ -144,6 +146,8 @@ def _finish(args: argparse.Namespace, config: Config, source: FrameSource,
     if args.map and args.mode == 'mapping':
         save_map(args.map, *pipeline.saved_map())
         print_facts([('map', f'{args.map} has it all now')])
+    if args.profile:
+        print_profile(summary)
     if args.timeline:
         print_timeline(summary['timeline'])
     return 0

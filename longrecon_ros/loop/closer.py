@@ -22,6 +22,7 @@ from .closure import ClosureConfig, Match, verify
 from .recognition import PlaceIndex
 
 _NEAR_KEYFRAMES = 4                         # a confirmation comes from so near, in the stream
+_REST_KEYFRAMES = 3                         # after a closure: the next ones would say the same
 _MOST_TURN_DEG, _MOST_LOG_SCALE = 30.0, np.log(1.8)     # of drift, however long the way
 _AGREE_DEG, _AGREE_LOG_SCALE, _AGREE_SHARE = 5.0, 0.15, 0.12
 
@@ -80,6 +81,7 @@ class LoopCloser:
         self._accepted: Dict[Tuple[int, int], bool] = {}
         self._depths: Dict[int, float] = {}
         self._n_seen = 0                    # keyframes of this stream
+        self._accepted_at = -_REST_KEYFRAMES
         self.counts = Counts()
 
     @property
@@ -103,7 +105,8 @@ class LoopCloser:
         ``n_own`` is how many of the newest places are of this stream: only such are too near in
         time to be asked. With ``remember`` the keyframe becomes a place.
         """
-        candidates = self._index.query(keyframe, min(self._min_gap, n_own))
+        is_due = self._n_seen - self._accepted_at >= _REST_KEYFRAMES
+        candidates = self._index.query(keyframe, min(self._min_gap, n_own)) if is_due else []
         self._depths[keyframe.submap_id] = _depth(keyframe)
         self._n_seen += 1
         if remember:
@@ -165,6 +168,7 @@ class LoopCloser:
                 self._accepted[key] = True
                 closures.append(_closure(item))
         self.counts.n_accepted += len(closures)
+        self._accepted_at = self._n_seen
         return closures
 
 

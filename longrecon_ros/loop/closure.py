@@ -14,7 +14,6 @@ from typing import Optional, Tuple
 
 import cv2
 import numpy as np
-from scipy.optimize import least_squares
 
 from ..geometry.camera import project
 from ..geometry.sim3 import Sim3
@@ -23,7 +22,8 @@ from ..types import Keyframe
 
 _RATIO = 0.85
 _MOST_DISTANCE = 64                         # of 256 bits
-_N_TRIPLES = 400
+_N_TRIPLES = 250
+_N_STEPS = 8
 _SCALE_RANGE = 2.5                          # a closure corrects drift, not a wrong place
 _LOG_DEPTH = 0.2                            # of a depth ratio that still agrees
 
@@ -145,35 +145,66 @@ class _Pairs:
         return is_good
 
     def refined(self, T: Sim3, rows: np.ndarray) -> Tuple[Sim3, np.ndarray]:
-        """Return the similarity that fits some pairs best, and its deviations (7,)."""
+        """Return the similarity that fits some pairs best, and its deviations (7,).
+
+        Gauss-Newton on the errors in both images over their limits and on log depths, with the
+        weights of soft L1; a step is taken in the axes of the source: T exp(x).
+        """
         target, source = (points[rows] for points in self._points)
         start = umeyama(source, target, 1 / target[:, 2]**2)
-        start = start if self.agree(start)[rows].sum() >= self.agree(T)[rows].sum() else T
-        depth = float(np.median(target[:, 2]))
-        unit = np.array([depth] * 3 + [1.0] * 4)
+        T = start if self.agree(start)[rows].sum() >= self.agree(T)[rows].sum() else T
+        for _ in range(_N_STEPS):
+            r, J = self._linearised(T, rows)
+            weights = 1 / np.sqrt(1 + r**2)
+            H = (J * weights[:, None]).T @ J
+            step = np.linalg.lstsq(H, -(J.T @ (weights * r)), rcond=1e-12)[0]
+            T = T @ Sim3.exp(step)
+            if np.abs(step).max() < 1e-6 * max(1.0, float(source[:, 2].max())):
+                break
+        spread = float(np.mean(weights * r**2))
+        sigma = np.sqrt(np.maximum(np.diag(np.linalg.pinv(H)) * spread, 0))
+        return T, sigma * np.array([T.scale] * 3 + [1.0] * 4)
 
-        def residuals(x: np.ndarray) -> np.ndarray:
-            return self._residuals(start @ Sim3.exp(unit * x), rows)
-        found = least_squares(residuals, np.zeros(7), loss='soft_l1', max_nfev=30)
-        T = start @ Sim3.exp(unit * found.x)
-        spread = np.sqrt(np.mean(found.fun**2))
-        covariance = np.linalg.pinv(found.jac.T @ found.jac) * spread**2
-        return T, unit * np.sqrt(np.maximum(np.diag(covariance), 0))
-
-    def _residuals(self, T: Sim3, rows: np.ndarray) -> np.ndarray:
-        """Return errors in both images over their limits, and of log depths, (6 M,)."""
+    def _linearised(self, T: Sim3, rows: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Return residuals (6 M,) and their derivatives (6 M, 7) by (u, w, l) in the source."""
         target, source = (points[rows] for points in self._points)
-        parts = []
-        for moved, known, pixels, K, limit in zip(
-                (T.apply(source), T.inverse().apply(target)), (target, source),
-                (pixels[rows] for pixels in self._pixels), self._K, self._limits_px):
-            z = np.maximum(moved[:, 2], 1e-6 * known[:, 2])
-            moved = np.column_stack([moved[:, :2], z])
-            parts += [((project(moved, K) - pixels) / limit).ravel(),
-                      np.log(z / known[:, 2]) / _LOG_DEPTH]
-        return np.concatenate(parts)
+        back = T.inverse().apply(target)
+        # x moves a point p of the source by u + w x p + l p; what comes back goes the other way
+        moves = ((T.apply(source), T.scale * (T.R @ _generators(source))),
+                 (back, -_generators(back)))
+        parts = [_errors(moved, d_moved, known, pixels[rows], K, limit)
+                 for (moved, d_moved), known, pixels, K, limit in zip(
+                     moves, (target, source), self._pixels, self._K, self._limits_px)]
+        return tuple(np.concatenate(part) for part in zip(*parts))
 
     def spread(self, rows: np.ndarray) -> float:
         """Return the area that some pairs span, over that of the image; the smaller of both."""
         return min(cv2.contourArea(cv2.convexHull(pixels[rows].astype(np.float32)))
                    / float(np.prod(size)) for pixels, size in zip(self._pixels, self._sizes))
+
+
+def _generators(points: np.ndarray) -> np.ndarray:
+    """Return how points (M, 3) move with (u, w, l), (M, 3, 7)."""
+    found = np.zeros((len(points), 3, 7))
+    found[:, :, :3] = np.eye(3)
+    x, y, z = points.T
+    found[:, 0, 4], found[:, 0, 5] = z, -y
+    found[:, 1, 3], found[:, 1, 5] = -z, x
+    found[:, 2, 3], found[:, 2, 4] = y, -x
+    found[:, :, 6] = points
+    return found
+
+
+def _errors(moved: np.ndarray, d_moved: np.ndarray, known: np.ndarray, pixels: np.ndarray,
+            K: np.ndarray, limit_px: float) -> Tuple[np.ndarray, np.ndarray]:
+    """Return errors (3 M,) of points (M, 3) in an image and of their depth, and derivatives."""
+    z = np.maximum(moved[:, 2], 1e-6 * known[:, 2])
+    x, y = moved[:, 0] / z, moved[:, 1] / z
+    uv = np.stack([K[0, 0] * x + K[0, 1] * y + K[0, 2], K[1, 1] * y + K[1, 2]], axis=1)
+    d_x = (d_moved[:, 0] - x[:, None] * d_moved[:, 2]) / z[:, None]
+    d_y = (d_moved[:, 1] - y[:, None] * d_moved[:, 2]) / z[:, None]
+    d_uv = np.stack([K[0, 0] * d_x + K[0, 1] * d_y, K[1, 1] * d_y], axis=1) / limit_px
+    errors = np.concatenate([((uv - pixels) / limit_px).ravel(),
+                             np.log(z / known[:, 2]) / _LOG_DEPTH])
+    return errors, np.concatenate([d_uv.reshape(-1, 7),
+                                   d_moved[:, 2] / (z[:, None] * _LOG_DEPTH)])

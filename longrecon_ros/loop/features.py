@@ -14,12 +14,13 @@ from ..geometry.camera import estimate_K
 from ..types import Keyframe, Prediction
 
 _COLUMNS, _ROWS = 8, 6
-_CROWD = 3
-"""Features looked for, as a multiple of those kept."""
+_CROWD = 10
+"""Corners looked for, as a multiple of the features kept: ORB itself takes the strongest, and a
+single bush or bookcase can have all of these."""
 _EDGE_PX = 19
 """What a rotated ORB patch needs around a feature of the first level."""
-_FAST = 7
-"""Least contrast of a corner, grey levels: dim rooms have no better ones."""
+_FAST = 12
+"""Least contrast of a corner, grey levels: above noise, and dim rooms have no better ones."""
 _JUMP = 1.1
 """Largest ratio of the depths in a 3 x 3 neighbourhood that is a surface, not an edge."""
 _MIN_SIDE_PX = 32
@@ -63,13 +64,14 @@ def find_features(rgb: np.ndarray, n_features: int) -> Tuple[np.ndarray, np.ndar
     if min(rgb.shape[:2]) < _MIN_SIDE_PX:
         return np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8)
     orb = cv2.ORB_create(_CROWD * n_features, edgeThreshold=_EDGE_PX, fastThreshold=_FAST)
-    keypoints, features = orb.detectAndCompute(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), None)
-    if not keypoints:
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    corners = orb.detect(gray, None)
+    if not corners:
         return np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8)
-    uv = cv2.KeyPoint_convert(keypoints)
-    response = np.array([point.response for point in keypoints])
-    best = _spread(uv, response, rgb.shape[:2])[:n_features]
-    return uv[best], features[best]
+    response = np.array([corner.response for corner in corners])
+    best = _spread(cv2.KeyPoint_convert(corners), response, rgb.shape[:2])[:n_features]
+    kept, features = orb.compute(gray, [corners[at] for at in best])
+    return cv2.KeyPoint_convert(kept), features
 
 
 def read_points(local_points: np.ndarray, confidence: np.ndarray, uv: np.ndarray) -> np.ndarray:
@@ -86,12 +88,14 @@ def read_points(local_points: np.ndarray, confidence: np.ndarray, uv: np.ndarray
     x, y = np.where(is_inside, x, 1), np.where(is_inside, y, 1)
     rows, columns = (side.ravel() for side in np.mgrid[-1:2, -1:2])
     rows, columns = y[:, None] + rows, x[:, None] + columns             # (F, 9)
-    z = local_points[rows, columns, 2]
-    sure = confidence[rows, columns]
-    with np.errstate(invalid='ignore'):
-        is_defined = (np.isfinite(z) & (z > 0) & np.isfinite(sure) & (sure > 0)).all(1)
+    near, sure = local_points[rows, columns], confidence[rows, columns]
+    z = near[..., 2]
+    with np.errstate(invalid='ignore'):                 # undefined points may hold anything
+        is_defined = np.isfinite(near).all((1, 2)) & (z > 0).all(1)
+        is_defined &= (np.isfinite(sure) & (sure > 0)).all(1)
         is_surface = is_inside & is_defined & (z.max(1) <= _JUMP * z.min(1))
-    return np.where(is_surface[:, None], _bilinear(local_points, uv), np.float32(np.nan))
+        points = _bilinear(local_points, uv)
+    return np.where(is_surface[:, None], points, np.nan).astype(np.float32)
 
 
 def _intrinsics(prediction: Prediction, n: int) -> Optional[np.ndarray]:

@@ -5,6 +5,7 @@ of its own. Lengths are odom units until a closure says otherwise.
 """
 
 from dataclasses import dataclass
+import time
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 import numpy as np
@@ -55,6 +56,7 @@ class Bent:
 
     closures: Tuple[LoopClosure, ...]       # that were taken
     poses: Dict[int, Sim3]                  # T_map_submap of all submaps so far, if any moved
+    ms: float                               # what it took
 
 
 class Loops:
@@ -96,16 +98,19 @@ class Loops:
 
     def take(self, step: Step) -> Bent:
         """Put a submap into the graph, look for closures, and solve if there are any."""
+        start_s = time.perf_counter()
+        closures = self._looked(step)
+        return Bent(closures, dict(self._poses) if closures else {},
+                    1e3 * (time.perf_counter() - start_s))
+
+    def _looked(self, step: Step) -> Tuple[LoopClosure, ...]:
         self._append(step)
         if step.keyframe is None:
-            return Bent((), {})
+            return ()
         found = self._closer.add(step.keyframe, Estimate(self._pose, self._way), self._n_own,
                                  self._remember)
         self._n_own += self._remember
-        taken = [closure for closure in found if self._try(closure)]
-        if not taken:
-            return Bent((), {})
-        return Bent(tuple(taken), dict(self._poses))
+        return tuple(closure for closure in found if self._try(closure))
 
     def _append(self, step: Step) -> None:
         before = step.previous_id

@@ -14,12 +14,12 @@ from ._graph_solver import Edges, minimise
 from ._sim3_batch import Sim3Batch
 
 LOOP_GATE = 18.5
-"""The squared error in standard deviations that 99 % of good closures stay below (chi^2, 7)."""
+"""The squared error in standard deviations that 99 % of good closures stay below (chi^2 of 7)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edge:
-    """A measurement of where the submap ``source`` lies in the submap ``target``.
+    """A constraint: where the submap ``source`` lies in the submap ``target``.
 
     ``sigma`` holds the standard deviations of (u, w, l): of the position of the source's origin,
     along the axes and in the units of the target; of the rotation about it, rad, along the same
@@ -33,7 +33,8 @@ class Edge:
     is_loop: bool = False                   # a closure, which may be false: has a robust kernel
 
     def __post_init__(self):
-        target, source = _id('Edge.target', self.target), _id('Edge.source', self.source)
+        target = _integer('Edge.target', self.target)
+        source = _integer('Edge.source', self.source)
         if target == source:
             raise ValueError(f'Edge.source: must differ from the target, both are {target}')
         _check_transform('Edge.T_target_source', self.T_target_source)
@@ -50,24 +51,24 @@ class Edge:
 class GraphSolution:
     """What `PoseGraph.solve` found.
 
-    Costs are half the sums of squared errors in standard deviations, both with the final robust
-    weights: a loop edge that was found to be false counts neither before nor after.
+    Costs are half the sums of squared errors in standard deviations, both with the final weights:
+    a loop edge that was found to be false counts neither before nor after.
     """
 
     T_map_node: Dict[int, Sim3]
     cost_before: float
     cost_after: float
-    converged: bool                         # False: stopped by max_iterations
+    converged: bool                         # False: cut short, closures may not be sorted out
     n_iterations: int                       # linear systems solved
     loop_weights: np.ndarray                # (loop edges,) f64 in [0, 1], in the order they came
 
 
 class PoseGraph:
-    """Submaps (nodes) and measurements between them (edges).
+    """Submaps (nodes) and constraints between them (edges).
 
     ``loop_gate`` is the squared error, in standard deviations, up to which a loop edge counts in
-    full; infinity makes it plain least squares. One thread at a time may use a graph; take a
-    `copy` to solve beside others that add to it, and `move` the original afterwards.
+    full; infinity makes it an edge like any other. One thread at a time may use a graph: to solve
+    beside others that add to it, solve a `copy` and `move` the original afterwards.
     """
 
     def __init__(self, loop_gate: float = LOOP_GATE):
@@ -90,14 +91,14 @@ class PoseGraph:
 
     def add_node(self, id: int, T_map_node: Sim3) -> None:  # noqa: A002
         """Add a node with a first guess of its pose; ValueError for an id that is there."""
-        id = _id('id', id)
-        if id in self._poses:
-            raise ValueError(f'id: node {id} is in the graph already')
+        node = _integer('id', id)
+        if node in self._poses:
+            raise ValueError(f'id: node {node} is in the graph already')
         _check_transform('T_map_node', T_map_node)
-        self._poses[id] = T_map_node
+        self._poses[node] = T_map_node
 
     def add_edge(self, edge: Edge) -> None:
-        """Add a measurement between two nodes; ValueError for a node that is not there."""
+        """Add a constraint between two nodes; ValueError for a node that is not there."""
         if not isinstance(edge, Edge):
             raise ValueError(f'edge: expected an Edge, got {type(edge).__name__}')
         self._check_known('edge.target', edge.target)
@@ -105,19 +106,16 @@ class PoseGraph:
         self._edges.append(edge)
 
     def fix(self, ids: Iterable[int]) -> None:
-        """Hold nodes where they are from now on, in addition to those already fixed.
-
-        Where nothing is fixed, `solve` holds the first node; see there.
-        """
-        ids = [_id('ids', id) for id in ids]
-        for id in ids:
-            self._check_known('ids', id)
-        self._fixed.update(ids)
+        """Hold nodes where they are from now on, in addition to those fixed before."""
+        nodes = [_integer('ids', node) for node in ids]
+        for node in nodes:
+            self._check_known('ids', node)
+        self._fixed.update(nodes)
 
     def move(self, T_map_node: Mapping[int, Sim3]) -> None:
         """Replace poses, e.g. by those that a copy of the graph was solved for."""
-        for id, T in T_map_node.items():
-            self._check_known('T_map_node', id)
+        for node, T in T_map_node.items():
+            self._check_known('T_map_node', node)
             _check_transform('T_map_node', T)
         self._poses.update(T_map_node)
 
@@ -131,29 +129,34 @@ class PoseGraph:
     def solve(self, max_iterations: int = 100, tolerance: float = 1e-6) -> GraphSolution:
         """Move the nodes to where all edges fit best, starting from where they are.
 
-        In each connected part of the graph that has no fixed node the one added first stays
-        where it is (the gauge). Ends when a step promises to lower the cost by less than its
-        ``tolerance``-fold. Loop edges that contradict the rest lose their weight; the method is
-        told at `_graph_solver.minimise`.
+        Fixed nodes stay. In each connected part of the graph without any, the node added first
+        stays (the gauge); parts that nothing connects do not move against each other. Ends when
+        a step promises to lower the cost by ``tolerance`` or less: 1e-6 is a 700th of a standard
+        deviation of the solution. ``max_iterations`` bounds the linear systems to be solved.
+
+        Loop edges that contradict the rest lose their weight. One that stands alone is believed
+        while the way round it is off by less than about ``2 sqrt(loop_gate)`` times what the
+        sigmas of its edges let expect, and several that agree while it is off by more: sigmas of
+        odometry have to cover its bias, too. The method is told at `_graph_solver.minimise`.
         """
-        if index(max_iterations) < 1:
+        if _integer('max_iterations', max_iterations) < 1:
             raise ValueError(f'max_iterations: expected 1 or more, got {max_iterations}')
-        if not 0 <= tolerance < math.inf:
-            raise ValueError(f'tolerance: expected a finite number >= 0, got {tolerance}')
-        ids, edges = list(self._poses), self._edge_arrays()
+        if not 0 < tolerance < math.inf:
+            raise ValueError(f'tolerance: expected a finite number above 0, got {tolerance}')
+        edges, nodes = self._edge_arrays(), list(self._poses)
         held = self._held(edges)
         found = minimise(edges, Sim3Batch.from_records(list(self._poses.values())), held,
                          self._loop_gate, max_iterations, tolerance)
-        free = np.flatnonzero(~held)
         if found.n_moves:
-            self._poses.update(zip((ids[i] for i in free), found.poses[free].records()))
+            free = np.flatnonzero(~held)
+            self._poses.update(zip((nodes[i] for i in free), found.poses[free].records()))
         return GraphSolution(self.poses, found.cost_before, found.cost_after, found.converged,
                              found.n_iterations, found.weights[edges.is_loop])
 
     def _edge_arrays(self) -> Edges:
-        place = {id: i for i, id in enumerate(self._poses)}
-        return Edges(np.array([place[edge.target] for edge in self._edges], np.int64),
-                     np.array([place[edge.source] for edge in self._edges], np.int64),
+        row = {node: i for i, node in enumerate(self._poses)}
+        return Edges(np.array([row[edge.target] for edge in self._edges], np.int64),
+                     np.array([row[edge.source] for edge in self._edges], np.int64),
                      Sim3Batch.from_records([edge.T_target_source for edge in self._edges]),
                      np.array([edge.sigma for edge in self._edges]).reshape(-1, 7),
                      np.array([edge.is_loop for edge in self._edges], bool))
@@ -161,20 +164,21 @@ class PoseGraph:
     def _held(self, edges: Edges) -> np.ndarray:
         """Return which nodes (N,) stay: the fixed ones, and one of each part without any."""
         n = len(self._poses)
-        held = np.array([id in self._fixed for id in self._poses], bool)
-        links = coo_matrix((np.ones(len(edges.target)), (edges.target, edges.source)), (n, n))
-        n_parts, part = connected_components(links, directed=False) if n else (0, held)
-        has_fixed = np.bincount(part[held], minlength=n_parts) > 0
-        first = np.unique(part, return_index=True)[1]
-        held[first[~has_fixed]] = True
+        held = np.array([node in self._fixed for node in self._poses], bool)
+        if n:
+            links = coo_matrix((np.ones(len(edges.target)), (edges.target, edges.source)), (n, n))
+            n_parts, part = connected_components(links, directed=False)
+            has_fixed = np.bincount(part[held], minlength=n_parts) > 0
+            first = np.unique(part, return_index=True)[1]
+            held[first[~has_fixed]] = True
         return held
 
-    def _check_known(self, name: str, id: int) -> None:
-        if id not in self._poses:
-            raise ValueError(f'{name}: there is no node {id}; add it first')
+    def _check_known(self, name: str, node: int) -> None:
+        if node not in self._poses:
+            raise ValueError(f'{name}: there is no node {node}; add it first')
 
 
-def _id(name: str, value) -> int:
+def _integer(name: str, value) -> int:
     try:
         return index(value)
     except TypeError:

@@ -132,8 +132,9 @@ class PlaceIndex:
     def _reference(self, scores: np.ndarray, previous: int, end: int) -> float:
         """Return the similarity that counts as 1: that of the keyframe before.
 
-        It is kept between half of the usual one and this: after a jerk everything would be alike,
-        while the camera stands nothing. Without a keyframe before, it is the usual one.
+        It is kept between half of the usual one and the usual one: after a sudden turn it is so
+        low that everything would count as alike, and so high while the camera stands that nothing
+        would. Without a keyframe before, it is the usual one.
         """
         usual = float(np.median(self._steps)) if self._steps else 1.0
         if previous < end:

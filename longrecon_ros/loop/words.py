@@ -5,8 +5,8 @@ An image is a histogram of visual words weighted by term frequency and inverse d
 Tardos, "Bags of binary words for fast place recognition", T-RO 2012) and come from the images
 themselves (Angeli et al., "Fast and incremental method for loop-closure detection using bags of
 visual words", T-RO 2008; Garcia-Fidalgo and Ortiz, "iBoW-LCD", RA-L 2018): a feature that is far
-from all words is a new one until the vocabulary is full. From then on it serves as a general
-one, as a vocabulary from elsewhere would.
+from all words is a new one until the vocabulary is full, after some 50 keyframes. From then on it
+serves as a general one, as a vocabulary from elsewhere would.
 """
 
 from array import array
@@ -18,17 +18,24 @@ import numpy as np
 from ..types import Keyframe
 
 _MAX_WORDS = 16384
+"""0.5 MB. Half as many find places as often, but with several times the false candidates."""
 _RADIUS_BITS = 55
 """Features further apart make different words; ORB's matches differ in 20 to 50 bits of 256."""
-_N_CELLS, _N_PROBES, _SPLIT_AT = 128, 2, 2048
+_N_CELLS, _N_PROBES = 64, 2
+_SPLIT_AT = 2048
+"""Words from which on there are cells."""
 _N_MAJORITY_STEPS = 6
 _MAX_POSTINGS = 200_000
 """Postings that one query reads; the rarest words, which tell most, come first."""
+_MIX = 40503
+"""An odd number: its multiples modulo 2^16 visit all numbers in no order (Knuth's hashing)."""
 _GROWTH = 1.1
 """Weights are renewed when the index has grown by this factor: O(1) a keyframe on average."""
 _PIECE = 1 << 16
+"""Postings that are worked on at once."""
 _COUNT_BITS = 8
 _MAX_COUNT = (1 << _COUNT_BITS) - 1
+_TERMS = np.sqrt(np.arange(_MAX_COUNT + 1.0))
 
 
 class Bag(NamedTuple):
@@ -42,7 +49,8 @@ class Vocabulary:
     """Binary words in cells: a feature is compared with the words of the nearest cells only.
 
     The cells are found by k-majority (Grana et al., "A fast approach for integrating ORB
-    descriptors in the bag of words model", 2013) once there are words enough.
+    descriptors in the bag of words model", 2013) once there are words enough. There are at most
+    ``max_words``; the same features in the same order make the same words.
     """
 
     def __init__(self, max_words: int = _MAX_WORDS):
@@ -147,7 +155,8 @@ class WordIndex:
         """Take in a keyframe; return its similarity to the one before, 0 for the first."""
         self.vocabulary.learn(keyframe.features)
         bag = self.vocabulary.bag(keyframe.features)
-        self._postings.extend(array('I') for _ in range(len(self.vocabulary) - len(self._postings)))
+        n_new = len(self.vocabulary) - len(self._postings)
+        self._postings.extend(array('I') for _ in range(n_new))
         entries = ((len(self) << _COUNT_BITS) + bag.counts).tolist()
         for word, entry in zip(bag.words.tolist(), entries):
             self._postings[word].append(entry)
@@ -163,7 +172,8 @@ class WordIndex:
         weights = self._weight(bag.words)
         lists = [self._postings[word] for word in bag.words.tolist()]
         lengths = np.array([len(entries) for entries in lists], np.int64)
-        rarest = np.argsort(lengths, kind='stable')
+        # among equally rare ones in a mixed order: by number, those of older places came first
+        rarest = np.lexsort((bag.words * _MIX & 0xffff, lengths))
         rarest = rarest[np.cumsum(lengths[rarest]) <= self._max_postings]
         self.n_read = int(lengths[rarest].sum())
         if self.n_read == 0:
@@ -177,7 +187,7 @@ class WordIndex:
     def state(self) -> Dict[str, np.ndarray]:
         """Return everything that `from_state` needs: plain arrays."""
         lengths = [len(entries) for entries in self._postings]
-        entries = np.frombuffer(b''.join(entries.tobytes() for entries in self._postings), np.uint32)
+        entries = np.frombuffer(b''.join(self._postings), np.uint32)
         return {**self.vocabulary.state(), 'max_postings': np.array(self._max_postings),
                 'postings': entries, 'lengths': np.array(lengths, np.int64),
                 'newest_words': self._newest.words.copy(),
@@ -214,20 +224,19 @@ class WordIndex:
 
     def _weight(self, words: np.ndarray) -> np.ndarray:
         """Return the weights (n,); words since the last renewal count as seen in one keyframe."""
-        known = words < len(self._weights)
-        return np.where(known, self._weights[np.where(known, words, 0)] if known.any() else 0.0,
-                        np.log(self._n_weighed + 1))
+        weights = np.full(len(words), np.log(self._n_weighed + 1))
+        is_known = words < len(self._weights)
+        weights[is_known] = self._weights[words[is_known]]
+        return weights
 
     def _norm(self, bag: Bag) -> float:
         return float(np.sqrt(((_term(bag.counts) * self._weight(bag.words))**2).sum()))
 
     def _cosine(self, a: Bag, b: Bag) -> float:
-        words, at_a, at_b = np.intersect1d(a.words, b.words, True, True)
+        words, at_a, at_b = np.intersect1d(a.words, b.words, assume_unique=True,
+                                           return_indices=True)
         dot = (_term(a.counts[at_a]) * _term(b.counts[at_b]) * self._weight(words)**2).sum()
         return float(dot / max(self._norm(a) * self._norm(b), 1e-12))
-
-
-_TERMS = np.sqrt(np.arange(_MAX_COUNT + 1.0))
 
 
 def _unpack(lists: Iterable[array]) -> Tuple[np.ndarray, np.ndarray]:
