@@ -35,6 +35,7 @@ from .bench_align import bench_align
 from .memory import resident_mb
 from .progress import show_progress
 from .run import add_config_arguments, config_of
+from .synth import parse_size
 from .tables import print_table
 
 
@@ -48,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--repeat', metavar='N', type=int, default=1, help='runs of each input')
     parser.add_argument('--block', metavar='N', type=int, default=500,
                         help='frames a row of growth (default: %(default)s)')
+    parser.add_argument('--size', metavar='WxH', type=parse_size, default=(320, 240),
+                        help='of the images of growth, px (default: 320x240)')
     parser.add_argument('--windows', metavar='N', type=int, default=100,
                         help='windows of align (default: %(default)s)')
     add_config_arguments(parser)
@@ -57,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
     """Measure and print one table."""
     config = config_of(args)
     if args.what == 'growth':
-        _growth(config, args.max_frames or 5000, args.block)
+        _growth(config, args.max_frames or 5000, args.block, args.size)
         return 0
     if args.what == 'align':
         bench_align(config, args.windows)
@@ -96,21 +99,25 @@ def _against_sift(config: Config, path: Path, max_frames: int | None) -> tuple[s
             f'{baseline_ms:.1f}', f'{ours_ms / baseline_ms:.2f}')
 
 
-def _growth(config: Config, n_frames: int, block: int) -> None:
-    film = Production.of(Recipe('street', None, (320, 240))).film
+def _growth(config: Config, n_frames: int, block: int, size: tuple[int, int]) -> None:
+    film = Production.of(Recipe('street', None, size)).film
+    needs_truth = backbones.load(config.backbone).spec.needs_truth
     pipeline = Pipeline.from_config(config)
     rows, first_ms, spent_s, figures = [], None, 0.0, {}
     with show_progress(n_frames) as progress:
         for i in range(n_frames):
-            frame = film.frame(i).to_frame()
+            frame = film.frame(i).to_frame(needs_truth)
             start = time.perf_counter()
             pipeline.push(frame)
             spent_s += time.perf_counter() - start
             if (i + 1) % block == 0:
                 ms = 1e3 * spent_s / block
                 first_ms, spent_s = first_ms or ms, 0.0
-                figures = pipeline.state_figures()
+                map_now = pipeline.mapper.atlas.status()
+                figures = {'map MB': map_now.n_bytes / 1e6, 'submaps': map_now.n_submaps,
+                           'on disk': map_now.n_on_disk, **pipeline.state_figures()}
                 rows.append((str(i + 1), f'{ms:.1f}', f'{ms / first_ms:.2f}',
                              f'{resident_mb():.0f}', *(f'{v:.4g}' for v in figures.values())))
             progress.update(i + 1, f'{resident_mb():.0f} MB')
     print_table(('frames', 'ms/frame', 'ratio', 'MB', *figures), rows)
+    pipeline.close()

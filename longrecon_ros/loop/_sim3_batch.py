@@ -35,7 +35,8 @@ class Sim3Batch:
     def exp(cls, xi: np.ndarray) -> 'Sim3Batch':
         """Return the transforms of tangents (N, 7)."""
         u, w, log_scale = xi[:, :3], xi[:, 3:6], xi[:, 6]
-        return cls(np.exp(log_scale), se3.so3_exp(w), _times(translation_factor(w, log_scale), u))
+        V = _polynomial(_factor(w, log_scale), se3.hat(w))
+        return cls(np.exp(log_scale), se3.so3_exp(w), _times(V, u))
 
     def records(self) -> List[Sim3]:
         """Return the transforms one by one."""
@@ -66,8 +67,7 @@ class Sim3Batch:
     def log(self) -> np.ndarray:
         """Return the tangents (N, 7) whose `exp` these transforms are; |w| <= pi."""
         w, log_scale = se3.so3_log(self.R), np.log(self.scale)
-        W = se3.hat(w)
-        V = _polynomial(_inverse(_factor_coefficients(w, log_scale), _square(w)), W)
+        V = _polynomial(_inverse(_factor(w, log_scale), _square(w)), se3.hat(w))
         return np.concatenate([_times(V, self.t), w, log_scale[:, None]], axis=1)
 
     def adjoint(self) -> np.ndarray:
@@ -81,38 +81,34 @@ class Sim3Batch:
         return A
 
 
-def translation_factor(w: np.ndarray, log_scale: np.ndarray) -> np.ndarray:
-    """Return the (N, 3, 3) integrals over x in [0, 1] of ``e^(l x) exp(x w)``."""
-    return _polynomial(_factor_coefficients(w, log_scale), se3.hat(w))
-
-
 def inverse_jacobians(xi: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     """Return the inverse left and right Jacobians (N, 7, 7) of tangents (N, 7).
 
     To first order in d, ``log(exp(d) exp(xi)) = xi + left @ d`` and
     ``log(exp(xi) exp(d)) = xi + right @ d``. The left Jacobian is the integral of
-    ``Ad(exp(x xi))`` over x in [0, 1] (Sola 2018, "A micro Lie theory", eq. 145): blocks
-    [V Q q; 0 J 0; 0 0 1]. Where xi is the tangent of a rotation alone, V and J are one.
+    ``Ad(exp(x xi))`` over x in [0, 1] (Barfoot 2017, "State Estimation for Robotics", section
+    7.1): rows of blocks (V, Q, q), (0, J, 0), (0, 0, 1). V is the factor of the translation in
+    `Sim3Batch.exp`, J the same without scale, which is the Jacobian of SO(3).
     """
     u, w, log_scale = xi[:, :3], xi[:, 3:6], xi[:, 6]
     W, square = se3.hat(w), _square(w)
-    growth, turn, turned = _along(w, log_scale)
-    # Ad(exp(x xi)) couples w to the translation by [t(x)] exp(x W), where t(x) is the integral of
-    # e^(l y) exp(y W) u up to x: a double integral of e^(l y) exp(y W) [u] exp(z W), y + z <= 1
-    pairs = (growth * turn) @ np.swapaxes(turned, 1, 2)                     # (N, 3, 3)
+    growth, turn, rest = _along(w, log_scale)
+    # Ad(exp(x xi)) has [t(x)] exp(x W) and -t(x), where t(x) is the integral of e^(l y) exp(y W) u
+    # over y up to x. So Q is that of e^(l y) exp(y W) [u] exp(z W) over y, z >= 0, y + z <= 1.
+    pairs = (growth * turn) @ np.swapaxes(rest, 1, 2)               # of W^a and W^b, (N, 3, 3)
     powers = np.stack([np.broadcast_to(np.eye(3), W.shape), W, W @ W], axis=1)
     left = np.einsum('nab,naij->nbij', pairs, powers)
     Q = (left @ se3.hat(u)[:, None] @ powers).sum(axis=1)
     q = -_times(left[:, 0], u)
-    V = _polynomial(_inverse((growth * turn).sum(axis=2), square), W)
-    J = _polynomial(_inverse(_turned(np.linalg.norm(w, axis=1)[:, None], 1.0)[..., 0], square), W)
+    V_inverse = _polynomial(_inverse((growth * turn).sum(axis=2), square), W)
+    J_inverse = _polynomial(_inverse(_turned(w, np.ones(1))[:, :, 0], square), W)
     inverse = np.zeros((len(xi), 7, 7))
-    inverse[:, :3, :3] = V
-    inverse[:, :3, 3:6] = -V @ Q @ J
-    inverse[:, :3, 6] = -_times(V, q)
-    inverse[:, 3:6, 3:6] = J
+    inverse[:, :3, :3] = V_inverse
+    inverse[:, :3, 3:6] = -V_inverse @ Q @ J_inverse
+    inverse[:, :3, 6] = -_times(V_inverse, q)
+    inverse[:, 3:6, 3:6] = J_inverse
     inverse[:, 6, 6] = 1.0
-    # x / (e^x - 1) + x = -x / (e^-x - 1), as a series in the matrix ad(xi)
+    # the left one is ad / (e^ad - 1), the right one -ad / (e^-ad - 1): they differ by ad
     return inverse, inverse + _bracket(xi)
 
 
@@ -128,23 +124,31 @@ def _bracket(xi: np.ndarray) -> np.ndarray:
 
 
 def _along(w: np.ndarray, log_scale: np.ndarray):
-    """Return, at the nodes x: weighted e^(l x), exp(x W), and the integral of exp(y W) to 1 - x.
+    """Return, at the nodes x: weighted e^(l x), exp(x W), and the integral of exp(z W) to 1 - x.
 
-    Rotations are the coefficients (N, 3, nodes) of 1, W and W^2.
+    Shapes are (N, 1, nodes) and twice (N, 3, nodes); rotations are coefficients of 1, W and W^2.
     """
-    angle = np.linalg.norm(w, axis=1)[:, None]
     growth = _WEIGHTS * np.exp(log_scale[:, None] * _NODES)
-    return growth[:, None], _turn(angle, _NODES), _turned(angle, 1.0 - _NODES)
+    return growth[:, None], _turn(w, _NODES), _turned(w, 1.0 - _NODES)
 
 
-def _turn(angle, x):
+def _factor(w: np.ndarray, log_scale: np.ndarray) -> np.ndarray:
+    """Return the coefficients (N, 3) of the integral of ``e^(l x) exp(x W)`` over x in [0, 1]."""
+    growth = _WEIGHTS * np.exp(log_scale[:, None] * _NODES)
+    return (growth[:, None] * _turn(w, _NODES)).sum(axis=2)
+
+
+def _turn(w: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return the coefficients (N, 3, nodes) of exp(x W)."""
+    angle = np.linalg.norm(w, axis=1)[:, None]
     # np.sinc is sin(pi x) / (pi x), finite at 0
     sine = x * np.sinc(angle * x / np.pi)
     return np.stack([np.ones_like(sine), sine, _versine(angle, x)], axis=1)
 
 
-def _turned(angle, x):
-    """Return the integral of `_turn` from 0 to x."""
+def _turned(w: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return the coefficients (N, 3, nodes) of the integral of exp(z W) over z from 0 to x."""
+    angle = np.linalg.norm(w, axis=1)[:, None]
     a = angle * x
     is_small = a < 0.1
     safe, s = np.where(is_small, 1.0, a), np.where(is_small, a, 0.0) ** 2
@@ -153,14 +157,8 @@ def _turned(angle, x):
     return np.stack([np.broadcast_to(x, a.shape), _versine(angle, x), cubic], axis=1)
 
 
-def _versine(angle, x):
+def _versine(angle: np.ndarray, x: np.ndarray) -> np.ndarray:
     return 0.5 * (x * np.sinc(angle * x / (2 * np.pi)))**2
-
-
-def _factor_coefficients(w: np.ndarray, log_scale: np.ndarray) -> np.ndarray:
-    angle = np.linalg.norm(w, axis=1)[:, None]
-    growth = _WEIGHTS * np.exp(log_scale[:, None] * _NODES)
-    return (growth[:, None] * _turn(angle, _NODES)).sum(axis=2)
 
 
 def _polynomial(c: np.ndarray, W: np.ndarray) -> np.ndarray:

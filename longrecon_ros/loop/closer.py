@@ -22,7 +22,8 @@ from .closure import ClosureConfig, Match, verify
 from .recognition import PlaceIndex
 
 _NEAR_KEYFRAMES = 4                         # a confirmation comes from so near, in the stream
-_REST_KEYFRAMES = 3                         # after a closure: the next ones would say the same
+_FRESH, _REST_KEYFRAMES = 6, 3              # after so many closures in a row the next say the same
+_ROW_ENDS = 10                              # keyframes without a closure: it is another place
 _MOST_TURN_DEG, _MOST_LOG_SCALE = 30.0, np.log(1.8)     # of drift, however long the way
 _AGREE_DEG, _AGREE_LOG_SCALE, _AGREE_SHARE = 5.0, 0.15, 0.12
 
@@ -81,7 +82,7 @@ class LoopCloser:
         self._accepted: Dict[Tuple[int, int], bool] = {}
         self._depths: Dict[int, float] = {}
         self._n_seen = 0                    # keyframes of this stream
-        self._accepted_at = -_REST_KEYFRAMES
+        self._accepted_at, self._in_a_row = -_ROW_ENDS, 0
         self.counts = Counts()
 
     @property
@@ -105,7 +106,9 @@ class LoopCloser:
         ``n_own`` is how many of the newest places are of this stream: only such are too near in
         time to be asked. With ``remember`` the keyframe becomes a place.
         """
-        is_due = self._n_seen - self._accepted_at >= _REST_KEYFRAMES
+        since = self._n_seen - self._accepted_at
+        self._in_a_row = 0 if since > _ROW_ENDS else self._in_a_row
+        is_due = self._in_a_row < _FRESH or since >= _REST_KEYFRAMES
         candidates = self._index.query(keyframe, min(self._min_gap, n_own)) if is_due else []
         self._depths[keyframe.submap_id] = _depth(keyframe)
         self._n_seen += 1
@@ -168,7 +171,8 @@ class LoopCloser:
                 self._accepted[key] = True
                 closures.append(_closure(item))
         self.counts.n_accepted += len(closures)
-        self._accepted_at = self._n_seen
+        if closures:
+            self._accepted_at, self._in_a_row = self._n_seen, self._in_a_row + 1
         return closures
 
 

@@ -15,7 +15,7 @@ from ..types import Keyframe, LoopClosure
 from .closer import Estimate, LoopCloser
 from .pose_graph import Edge, PoseGraph
 
-_DEPTH_FLOOR, _TURN_FLOOR_RAD, _SCALE_FLOOR = 0.01, 0.005, 0.01     # of closures
+_DEPTH_FLOOR, _TURN_FLOOR_RAD, _SCALE_FLOOR = 0.02, 0.008, 0.02     # of closures
 _BREAK = 30.0                               # how much less a window without a link is trusted
 _LEAST_WEIGHT = 0.05                        # of a closure that the graph believes
 
@@ -24,10 +24,10 @@ _LEAST_WEIGHT = 0.05                        # of a closure that the graph believ
 class DriftConfig:
     """Expected errors from one submap to the next; their ratios bend the graph."""
 
-    drift_translation: float = 0.01         # of the way
-    drift_depth: float = 0.002              # of the scene's depth, standing or not
-    drift_rotation_deg: float = 0.2
-    drift_log_scale: float = 0.01
+    drift_translation: float = 0.03         # of the way
+    drift_depth: float = 0.005              # of the scene's depth, standing or not
+    drift_rotation_deg: float = 0.4
+    drift_log_scale: float = 0.04
 
     def __post_init__(self):
         for name in self.__slots__:
