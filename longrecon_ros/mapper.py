@@ -30,7 +30,7 @@ from .mapping.depth_edges import floating
 from .mapping.pose_log import PoseLog
 from .mapping.submap import build_submap, key_frame, place
 from .mapping.voxel_map import VoxelMap
-from .types import Keyframe, LoopClosure, PointCloud, Submap, Trajectory, Window
+from .types import Keyframe, LoopClosure, PointCloud, Prediction, Submap, Trajectory, Window
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,13 +52,13 @@ class Mapper:
     is done when `add` returns, and results are the same every time.
     """
 
-    def __init__(self, map: MapConfig, loop: LoopConfig, kind: str, use_thread: bool = False,
+    def __init__(self, map: MapConfig, loop: LoopConfig, use_thread: bool = False,
                  base: Optional[MapRecord] = None, is_mapping: bool = True):
         self._map, self._loop, self._base, self._is_mapping = map, loop, base, is_mapping
         self.atlas = Atlas(int(map.budget_mb * 1e6), map.thin_share)
         self.poses = PoseLog()
         self._first_id = self.session = 0
-        self._loops = self._begin(kind) if base is None else self._go_on(base, kind)
+        self._loops = self._begin('words') if base is None else self._go_on(base)
         self._pool = ThreadPoolExecutor(1, 'loops') if use_thread and loop.use else None
         self._pending: Deque[Future] = deque()
         self._T_odom_submap: Dict[int, np.ndarray] = {}
@@ -72,12 +72,9 @@ class Mapper:
         return Loops(self._closer(PlaceIndex(self._loop.recognition(), kind), []),
                      self._loop.drift())
 
-    def _go_on(self, base: MapRecord, kind: str) -> Loops:
+    def _go_on(self, base: MapRecord) -> Loops:
         """Take in a map from disk."""
         index = PlaceIndex.from_state(self._loop.recognition(), base.places)
-        if str(base.places['kind']) != kind:
-            raise ConfigError(f"the map knows places by {base.places['kind']}, this run would by "
-                              f'{kind}; run it with the backbone that made the map')
         graph = PoseGraph()
         for submap_id, pose in base.poses.items():
             self.atlas.add_file(submap_id, pose, base.files[submap_id])
@@ -91,6 +88,17 @@ class Mapper:
         located = [i for i, session in base.sessions.items() if session.is_located]
         return Loops(self._closer(index, list(base.place_ids)), self._loop.drift(), graph,
                      base.session_of, located, remember=self._is_mapping)
+
+    def _choose_kind(self, first: Prediction) -> None:
+        """Know places by what the backbone says of images, if it does, else by words."""
+        has_tokens = first.tokens is not None and self._loop.recognize_by == 'auto'
+        if self._base is None:
+            self._loops = self._begin('tokens' if has_tokens else 'words')
+        self._use_tokens = (has_tokens if self._base is None
+                            else str(self._base.places['kind']) == 'tokens')
+        if self._use_tokens and first.tokens is None:
+            raise ConfigError('the map knows places by what a network says of images, and this '
+                              'run has none: run it with the backbone that made the map')
 
     def _closer(self, index: PlaceIndex, ids: List[int]) -> LoopCloser:
         return LoopCloser(index, ids, self._keyframe, self._loop.closure(), self._loop.min_gap,
@@ -132,6 +140,8 @@ class Mapper:
         start_s, aligned = time.perf_counter(), link.aligned
         self._loop_ms = 0.0
         stamps_ns = np.array([frame.stamp_ns for frame in window.frames], np.int64)
+        if not self._T_odom_submap:
+            self._choose_kind(aligned)
         submap = self._submap(window, link, stamps_ns)
         self.poses.add(aligned, stamps_ns, link.linked, submap.id)
         T_odom = aligned.T_window_camera[window.n_overlap]
@@ -195,7 +205,8 @@ class Mapper:
         if key is None or not self._loop.use:
             return submap
         T = submap.T_submap_camera[key - window.n_overlap]
-        keyframe = make_keyframe(aligned, key, submap.id, T, self._loop.n_features)
+        token = aligned.tokens[key] if self._use_tokens else None
+        keyframe = make_keyframe(aligned, key, submap.id, T, self._loop.n_features, token)
         return submap if keyframe is None else replace(submap, keyframes=(keyframe,))
 
     def _step(self, submap: Submap, T_odom: np.ndarray, depth: float, is_linked: bool) -> Step:

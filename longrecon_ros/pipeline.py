@@ -97,7 +97,7 @@ class Pipeline:
         self._chain = Chain(self._aligner, spec.gauge, intrinsics)
         if self._mapper is not None:
             self._mapper.close()
-        self._mapper = Mapper(self._map_config, self._loop_config, 'words', self._use_loop_thread,
+        self._mapper = Mapper(self._map_config, self._loop_config, self._use_loop_thread,
                               self._base, self._is_mapping)
         self._voxel_m = self._map_config.voxel_m or (self._base.voxel_m if self._base else 0.0)
         self._voxels: Optional[VoxelMap] = None     # of the first submaps, until the map is bent

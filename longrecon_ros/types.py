@@ -160,6 +160,7 @@ class Prediction:
     layer_variance: Optional[np.ndarray] = None     # (N, L) f32, of the log scale of each layer
     gauge: Optional[int] = None             # windows of one number lie in one frame, at one scale
     T_odom_gauge: Optional[Sim3] = None     # set once the window is in odom
+    tokens: Optional[np.ndarray] = None     # (N, D) f32, a network's description of each image
 
     def __post_init__(self):
         n = len(_freeze(self, 'frame_ids', np.int64, None))
@@ -175,8 +176,9 @@ class Prediction:
         _freeze(self, 'states', np.uint8, n)
         if self.layers is not None:
             _freeze(self, 'layers', np.int16, n, h, w)
-        if self.layer_variance is not None:
-            _freeze(self, 'layer_variance', np.float32, n, None)
+        for name in ('layer_variance', 'tokens'):
+            if getattr(self, name) is not None:
+                _freeze(self, name, np.float32, n, None)
 
     @property
     def depth(self) -> np.ndarray:

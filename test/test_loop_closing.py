@@ -217,7 +217,7 @@ def test_the_command_line_goes_on_in_a_map(tmp_path, capsys):
 @pytest.mark.parametrize('seed', range(5))
 @pytest.mark.parametrize('scene', LOOPS)
 def test_closures_take_two_thirds_of_the_error_in_every_world(scene, seed):
-    production, pipeline = produce(scene, seed, (240, 180)), make_pipeline(seed)
+    production, pipeline = produce(scene, seed), make_pipeline(seed)
     truth, _ = feed(pipeline, production, range(2 * production.n_frames))
     before, after = ate_m(pipeline.odometry(), truth), ate_m(pipeline.trajectory(), truth)
     assert after <= before / 3, (before, after)

@@ -22,40 +22,108 @@ class PlainVoxels:
     def __init__(self, voxel_m, max_points):
         self.voxel_m, self.max_points, self.voxels = voxel_m, max_points, {}
 
-    def insert(self, cloud):
+    def insert(self, cloud, weights=None):
+        weights = np.ones(len(cloud)) if weights is None else weights.astype(float)
+        normals = np.zeros((len(cloud), 3)) if cloud.normals is None else cloud.normals
         touched = {}
-        for point, color in zip(cloud.points.astype(float), cloud.colors):
+        for point, weight, *rest in zip(cloud.points.astype(float), weights, cloud.colors, normals):
             key = tuple(np.floor(point / self.voxel_m).astype(int))
-            touched.setdefault(key, [[], None])
-            touched[key][0].append(point)
-            touched[key][1] = tuple(color)
+            touched.setdefault(key, []).append((weight, np.concatenate([point, *rest])))
         for key in sorted(touched):
-            points, color = touched[key]
-            mean, n = self.voxels.pop(key, (np.zeros(3), 0, None))[:2]
-            total = n + len(points)
-            self.voxels[key] = ((mean * n + np.sum(points, axis=0)) / total, total, color)
+            self.voxels[key] = self.voxels.pop(key, []) + touched[key]
         for key in list(self.voxels)[:max(0, len(self.voxels) - self.max_points)]:
             del self.voxels[key]
 
+    def means(self):
+        """Return points, colours, and normals that are not of length 1 (n, 9)."""
+        return np.array([np.average([v for _, v in voxel], axis=0, weights=[w for w, _ in voxel])
+                         for voxel in self.voxels.values()]).reshape(-1, 9)
 
-def random_cloud(rng, n, extent=4.0, centre=0.0):
+
+def random_cloud(rng, n, extent=4.0, centre=0.0, use_normals=False):
+    normals = None
+    if use_normals:
+        normals = rng.normal(size=(n, 3))
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     return PointCloud(rng.uniform(-extent, extent, size=(n, 3)) + centre,
-                      rng.integers(0, 256, size=(n, 3)))
+                      rng.integers(0, 256, size=(n, 3)), normals)
 
 
-@given(st.integers(0, 10**6), st.integers(1, 400), st.floats(0.3, 3.0))
-def test_voxels_equal_the_dictionary(seed, max_points, voxel_m):
+@given(st.integers(0, 10**6), st.integers(1, 400), st.floats(0.3, 3.0), st.booleans(),
+       st.booleans())
+def test_voxels_equal_the_dictionary(seed, max_points, voxel_m, use_weights, use_normals):
     rng = np.random.default_rng(seed)
     fast, plain = VoxelMap(voxel_m, max_points), PlainVoxels(voxel_m, max_points)
     for step in range(5):
-        cloud = random_cloud(rng, int(rng.integers(0, 120)), centre=step)
-        fast.insert(cloud)
-        plain.insert(cloud)
+        n = int(rng.integers(0, 120))
+        cloud = random_cloud(rng, n, centre=step, use_normals=use_normals and step > 1)
+        weights = rng.uniform(0.1, 3, n).astype(np.float32) if use_weights else None
+        fast.insert(cloud, weights)
+        plain.insert(cloud, weights)
         assert len(fast) == len(plain.voxels) <= max_points
-    got = fast.cloud()
-    np.testing.assert_allclose(got.points, [v[0] for v in plain.voxels.values()] or
-                               np.zeros((0, 3)), atol=1e-5)
-    assert [tuple(c) for c in got.colors] == [v[2] for v in plain.voxels.values()]
+    got, means = fast.cloud(), plain.means()
+    np.testing.assert_allclose(got.points, means[:, :3], atol=1e-5)
+    assert np.abs(got.colors - means[:, 3:6]).max(initial=0) < 0.501
+    assert (got.normals is not None) == use_normals
+    if use_normals:
+        length = np.linalg.norm(means[:, 6:], axis=1)
+        clear = length > 0.01
+        want = means[clear, 6:] / length[clear, None]
+        np.testing.assert_allclose(got.normals[clear], want, atol=1e-4)
+        np.testing.assert_allclose(np.linalg.norm(got.normals[clear], axis=1), 1, atol=1e-6)
+
+
+def test_weighted_means_are_exact():
+    voxels = VoxelMap(1.0, 10)
+    voxels.insert(PointCloud([[0.25, 0.5, 0.5], [0.75, 0.5, 0.5]], [[0, 0, 0], [100, 200, 4]],
+                             [[0, 0, -1], [0, -1, 0]]), np.array([3, 1], np.float32))
+    got = voxels.cloud()
+    assert got.points.tolist() == [[0.375, 0.5, 0.5]] and got.colors.tolist() == [[25, 50, 1]]
+    np.testing.assert_allclose(got.normals, [[0, -0.1**0.5, -0.9**0.5]], rtol=1e-6)
+    voxels.insert(PointCloud([[0.875, 0.5, 0.5]], [[125, 150, 201]]), np.array([4.0]))
+    got = voxels.cloud()
+    assert got.points.tolist() == [[0.625, 0.5, 0.5]] and got.colors.tolist() == [[75, 100, 101]]
+    np.testing.assert_allclose(got.normals, [[0, -0.1**0.5, -0.9**0.5]], rtol=1e-6)
+
+
+def test_the_unit_of_the_weights_does_not_matter():
+    rng = np.random.default_rng(3)
+    one, two = VoxelMap(0.7, 100), VoxelMap(0.7, 100)
+    for _ in range(4):
+        cloud, weights = random_cloud(rng, 300), rng.uniform(0.1, 1, 300)
+        one.insert(cloud, weights)
+        two.insert(cloud, 1024 * weights)
+    np.testing.assert_allclose(one.cloud().points, two.cloud().points, atol=1e-6)
+    np.testing.assert_array_equal(one.cloud().colors, two.cloud().colors)
+
+
+def test_opposite_normals_cancel_to_none():
+    voxels = VoxelMap(1.0, 10)
+    voxels.insert(PointCloud(np.full((2, 3), 0.5), np.zeros((2, 3)), [[0, 0, 1], [0, 0, -1]]))
+    assert voxels.cloud().normals.tolist() == [[0, 0, 0]]
+    voxels.insert(PointCloud(np.full((1, 3), 5.5), np.zeros((1, 3))))
+    assert voxels.cloud().normals.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_voxels_seen_too_little_are_left_out():
+    voxels = VoxelMap(1.0, 10)
+    for x, n, weight in ((0.5, 1, 5.0), (1.5, 2, 1.0), (2.5, 3, 0.5)):
+        voxels.insert(PointCloud(np.full((n, 3), x), np.zeros((n, 3))), np.full(n, weight))
+    assert voxels.cloud(min_count=2).points[:, 0].tolist() == [1.5, 2.5]
+    assert voxels.cloud(min_weight=2.0).points[:, 0].tolist() == [0.5, 1.5]
+    assert voxels.cloud(2, 2.0).points[:, 0].tolist() == [1.5]
+    assert len(voxels) == 3 and len(voxels.cloud()) == 3
+
+
+def test_the_same_inserts_give_the_same_bytes():
+    def run():
+        rng, voxels = np.random.default_rng(9), VoxelMap(0.3, 4000)
+        for step in range(40):
+            voxels.insert(random_cloud(rng, 500, centre=0.2 * step, use_normals=True),
+                          rng.uniform(0, 1, 500).astype(np.float32))
+        cloud = voxels.cloud()
+        return cloud.points.tobytes() + cloud.colors.tobytes() + cloud.normals.tobytes()
+    assert run() == run()
 
 
 def test_memory_stays_flat_and_the_newest_stay():
@@ -85,6 +153,9 @@ def test_far_and_undefined_points_are_left_out():
     assert len(voxels) == 2
     voxels.insert(PointCloud.empty())
     assert len(voxels) == 2
+    voxels.insert(PointCloud(np.arange(4)[:, None] + [9.5, 0, 0], np.zeros((4, 3))),
+                  np.array([0, -1, np.nan, np.inf]))
+    assert len(voxels) == 2
 
 
 def test_voxel_map_misuse():
@@ -92,6 +163,8 @@ def test_voxel_map_misuse():
                              ((1.0, 0), 'max_points')):
         with pytest.raises(ValueError, match=words):
             VoxelMap(*arguments)
+    with pytest.raises(ValueError, match=r'weights: expected shape \(2,\), got \(3,\)'):
+        VoxelMap(1.0, 5).insert(PointCloud(np.zeros((2, 3)), np.zeros((2, 3))), np.ones(3))
 
 
 @given(st.integers(0, 10**6), st.integers(1, 300))

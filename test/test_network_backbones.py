@@ -71,6 +71,21 @@ def test_frames_of_the_last_window_are_not_encoded_again(name):
             np.testing.assert_allclose(getattr(a, field), getattr(b, field), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize('name', (*NAMES, 'loger', 'scal3r', 'stream3r'))
+def test_images_are_described_by_the_mean_of_their_tokens(name):
+    backbone = make(name)
+    window = windows_of(backbone)[0]
+    seen = watch(backbone, 'encode')
+    prediction = predict(backbone, [window])[0]
+    images = seen[0][0]
+    order = [int(next(i for i, frame in enumerate(window.frames)
+                      if np.array_equal(frame.image, image))) for image in images.numpy()]
+    # as it was made, frame by frame
+    means = backbone._network._runtime.encode(images).mean(dim=1).numpy()
+    np.testing.assert_allclose(prediction.tokens[order], means, atol=1e-5)
+    assert len(np.unique(prediction.tokens[:, 0])) == len(window.frames)
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_points_lie_on_the_rays_of_the_calibration(name):
     backbone = make(name)

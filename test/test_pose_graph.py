@@ -10,8 +10,8 @@ from test_sim3 import assert_same, LOG_SCALE, similarities
 
 from longrecon_ros.geometry import se3
 from longrecon_ros.geometry.sim3 import Sim3
-from longrecon_ros.loop._graph_solver import Edges, Kernel, Problem, Tree
-from longrecon_ros.loop._normal_equations import NormalEquations
+from longrecon_ros.loop._graph_solver import Edges, Kernel, Problem
+from longrecon_ros.loop._normal_equations import _minimum_degree, NormalEquations
 from longrecon_ros.loop._sim3_batch import inverse_jacobians, Sim3Batch
 from longrecon_ros.loop.pose_graph import Edge, LOOP_GATE, PoseGraph
 
@@ -163,22 +163,6 @@ def test_weights_are_the_derivative_of_the_cost(gate, slack):
         np.testing.assert_allclose(2 * np.array(change) / step, weights, rtol=1e-3, atol=1e-9)
 
 
-def test_tree_carries_steps_out_to_first_order_and_leaves_roots():
-    rng = np.random.default_rng(0)
-    poses, edges = random_edges(rng, 30, 90, 0.1)
-    held = np.isin(np.arange(30), [0, 7, 8])
-    tree = Tree(edges, held)
-    d = np.where(held[:, None], 0.0, rng.normal(size=(30, 7)))
-    moved = tree.move(poses, 1e-5 * d)
-    step = (poses.inverse() @ moved).log() / 1e-5
-    np.testing.assert_allclose(step, d, atol=1e-3)
-    for a, b in zip(moved[held].records(), poses[held].records()):
-        assert_same(a, b, atol=1e-15)
-    far = tree.move(poses, 3.0 * d)
-    np.testing.assert_allclose(far.R @ np.swapaxes(far.R, 1, 2), np.broadcast_to(
-        np.eye(3), far.R.shape), atol=1e-12)
-
-
 def test_normal_equations_are_those_of_the_dense_jacobian():
     rng = np.random.default_rng(3)
     poses, edges = random_edges(rng, 9, 25, 0.2)
@@ -199,6 +183,15 @@ def test_normal_equations_are_those_of_the_dense_jacobian():
         np.testing.assert_allclose(steps[~held].ravel(), d, rtol=1e-8)
         assert not steps[held].any()
         assert gain == pytest.approx(-(g @ d + 0.5 * d @ H @ d))
+
+
+def test_hubs_are_eliminated_last():
+    # eliminated first, a hub ties all its neighbours to each other
+    hub = 3
+    others = np.setdiff1d(np.arange(50), [hub])
+    place = _minimum_degree(np.full(49, hub), others, 50)
+    assert sorted(place) == list(range(50))
+    assert place[hub] >= 48
 
 
 # what it solves
@@ -254,6 +247,25 @@ def test_one_closure_takes_out_drift_of_scale_and_rotation(n):
     assert ate(solution.T_map_node, truth) < 0.2 * before
     assert solution.cost_after < 0.05 * solution.cost_before
     assert_same_poses(graph.poses, solution.T_map_node)
+
+
+def test_drift_of_a_whole_turn_is_taken_out():
+    # scale by 4, heading by 80 degrees: no straight way leads there
+    n, truth = 300, circle(300)
+    sigma = np.repeat([0.02, 0.018, 0.018], [3, 3, 1])
+    graph, pose = PoseGraph(), truth[0]
+    graph.add_node(0, pose)
+    for i in range(n - 1):
+        step = relative(truth, i, i + 1) @ Sim3.exp(0.26 * sigma * [0, 0, 0, 0, 0, 1, 1])
+        pose = pose @ step
+        graph.add_node(i + 1, pose)
+        graph.add_edge(Edge(i, i + 1, step, sigma))
+    close(graph, truth, 0, n - 1)
+    before = ate(graph.poses, truth)
+    solution = graph.solve()
+    assert solution.converged and solution.n_iterations <= 30
+    assert solution.loop_weights[0] > 0.99
+    assert ate(solution.T_map_node, truth) < 0.1 * before
 
 
 def test_a_published_ring():
@@ -428,6 +440,17 @@ def test_closures_bring_a_part_from_far_away():
 
 
 # work with it
+
+
+def test_rotations_that_are_just_good_enough_get_better():
+    truth = circle(30)
+    graph = odometry(truth, noise=1.0)
+    close(graph, truth, 0, 29)
+    graph.move({i: Sim3(T.scale, T.R * (1 + 4e-7), T.t) for i, T in graph.poses.items()})
+    solution = graph.solve()
+    assert solution.converged
+    for T in list(solution.T_map_node.values())[1:]:
+        np.testing.assert_allclose(T.R @ T.R.T, np.eye(3), atol=1e-11)
 
 
 def test_goes_on_from_where_it_was():

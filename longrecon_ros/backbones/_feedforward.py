@@ -51,6 +51,7 @@ class Network:
         self._prepare, self._wrap = prepare, wrap
         self.is_untrained = config.weights == RANDOM
         self._fixed: Optional[Manifest] = None
+        self._last: Mapping[int, Tensor] = {}   # tokens of the last window, by frame id
         self.net: Optional[nn.Module] = None    # None where exported graphs run instead
         try:
             self._policy = choose(config.device, config.precision)
@@ -132,7 +133,23 @@ class Network:
         if new:
             images = torch.from_numpy(np.stack([frame.image for frame in new]))
             tokens.update(zip([frame.index for frame in new], self._runtime.encode(images)))
-        return {frame.index: tokens[frame.index] for frame in window.frames}
+        self._last = {frame.index: tokens[frame.index] for frame in window.frames}
+        return self._last
+
+    def describe(self, prediction: Prediction) -> Prediction:
+        """Return a prediction of the last window with descriptions of its images.
+
+        They are the means of the encoder's patch tokens; NaN for frames that did not reach it.
+        """
+        known = {i: t for i, t in self._last.items() if t.ndim == 2}
+        if not known:
+            return prediction               # graphs without an encoder of their own
+        means, = to_host(torch.stack([t.mean(dim=0, dtype=torch.float32)
+                                      for t in known.values()]))
+        rows = dict(zip(known, means))
+        nothing = np.full(means.shape[1], np.nan, np.float32)
+        return replace(prediction, tokens=np.stack([
+            rows.get(i, nothing) for i in prediction.frame_ids.tolist()]))
 
     def _torch(self) -> Runtime:
         net, weights = self._build(self._policy)

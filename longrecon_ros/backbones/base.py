@@ -170,7 +170,8 @@ class NetworkBackbone(ExportableBackbone):
     def step(self, state: Any, window: Window) -> Tuple[Any, Prediction]:
         """Predict one window; frames of the last one are not encoded again."""
         memory, result = self._network.run(state, window)
-        return self.predict(memory, window, result)
+        memory, prediction = self.predict(memory, window, result)
+        return memory, self._network.describe(prediction)
 
     def export_net(self) -> Tuple[Any, str]:
         """Return the torch module, in float32 on the CPU, and which weights it has, in words."""

@@ -91,7 +91,8 @@ class LogerBackbone(StatefulBackbone):
         stream, prediction = self._nets.from_pointmaps(stream, seen, result, self._config.pinhole)
         gauge = now.gauge if self._config.variant == 'loger' else None
         after = now._replace(stream=stream, net=net, n_windows=now.n_windows + 1)
-        return after, self._nets.with_lost(replace(prediction, gauge=gauge), window)
+        prediction = self._nets.with_lost(replace(prediction, gauge=gauge), window)
+        return after, self._network.describe(prediction)
 
     def state_figures(self, state: Any) -> Mapping[str, float]:
         """Return the size of the memory, and the norm of the fast weights over the learnt one."""

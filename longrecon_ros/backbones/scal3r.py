@@ -115,7 +115,7 @@ class Scal3rBackbone(LockstepBackbone):
             return state, self._nets.all_lost(window)
         prediction = self._nets.from_encodings(seen, *measured, self._config.pinhole)
         return (Scal3rState(stream, stored, state.n_windows + 1),
-                self._nets.with_lost(prediction, window))
+                self._network.describe(self._nets.with_lost(prediction, window)))
 
     def state_figures(self, state: Scal3rState) -> Mapping[str, float]:
         """Return the size of the memory."""

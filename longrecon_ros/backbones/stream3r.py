@@ -111,8 +111,9 @@ class Stream3rBackbone(Backbone):
         """
         if self._config.mode == 'full':
             memory, result = self._network.run(state, window)
-            return memory, self._nets.from_encodings(window, *self._nets.measured(result),
-                                                     self._config.pinhole)
+            prediction = self._nets.from_encodings(window, *self._nets.measured(result),
+                                                   self._config.pinhole)
+            return memory, self._network.describe(prediction)
         good = [not is_blank(frame.image) for frame in window.frames]
         self._check_room(state.cache, sum(good), window)
         width, height = window.frames[0].size
@@ -164,7 +165,7 @@ class Stream3rBackbone(Backbone):
             T[i] = before if lost[i] else T[i]
             before = T[i]
         return (StreamState(state.cache, before.copy(), last),
-                replace(prediction, T_window_camera=T))
+                self._network.describe(replace(prediction, T_window_camera=T)))
 
     def state_figures(self, state: Any) -> Mapping[str, float]:
         """Return the size of the cache, and how many frames it holds."""

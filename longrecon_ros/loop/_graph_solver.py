@@ -3,8 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
 from ._normal_equations import NormalEquations
 from ._sim3_batch import inverse_jacobians, Sim3Batch
@@ -14,8 +12,10 @@ _NARROWING = 16.0
 _MAX_STAGES = 12
 _STAGE_STEPS = 8
 _STAGE_GAIN = 0.1
-"""A stage is over after a step that lowers the cost by less than this part of it."""
+"""A stage is over after a step that lowers the cost by less than this for each closure."""
 _FRACTIONS = (1.0, 0.5, 0.25, 0.125)
+"""Parts of a step that are tried before it is damped. Long steps go the right way, but straight
+on, and tear what is stiff; damping holds up just those motions that the graph leaves free."""
 _FIRST_DAMPING, _LAST_DAMPING = 1e-8, 1e8
 
 
@@ -54,7 +54,7 @@ def minimise(edges: Edges, poses: Sim3Batch, held: np.ndarray, gate: float, max_
     map until they fit, and those that contradict it fall behind.
     """
     problem = Problem(edges)
-    poses = poses.orthonormal()
+    poses = poses.orthonormal()         # records are good to 1e-6 only
     before = problem.residuals(poses)
     search = _Search(problem, poses, before, held)
     for slack in _slacks(squares(before)[edges.is_loop], gate):
@@ -117,7 +117,7 @@ class Problem:
 
     def __init__(self, edges: Edges):
         self.edges = edges
-        T = edges.T_target_source.orthonormal()
+        T = edges.T_target_source
         ones = np.broadcast_to(np.eye(3), T.R.shape)
         self._to_origin = Sim3Batch(np.ones_like(T.scale), ones, -T.t)              # P^-1
         turn = Sim3Batch(T.scale, T.R, np.zeros_like(T.t))                          # S
@@ -138,45 +138,6 @@ class Problem:
                 right @ self._by_source / sigma[:, :, None])
 
 
-class Tree:
-    """A spanning forest of the graph, rooted in the held poses, of odometry where there is any.
-
-    Steps are carried out as motions of each pose in its parent. The edges of the tree then change
-    as the linear model says, however far the poses travel; poses that move one by one disagree
-    with their neighbours on the way (the tree is that of Grisetti et al., "Non-linear constraint
-    network optimization for efficient map learning", T-ITS 2009).
-    """
-
-    def __init__(self, edges: Edges, held: np.ndarray):
-        n = len(held)
-        self._roots = roots = np.flatnonzero(held)
-        # all roots are children of one more node
-        ends = np.stack([np.append(edges.target, roots),
-                         np.append(edges.source, np.full(len(roots), n))])
-        length = np.append(np.where(edges.is_loop, 3.0, 2.0), np.ones(len(roots)))
-        order = np.argsort(length, kind='stable')
-        low, high = np.sort(ends[:, order], axis=0)
-        # of parallel edges the shortest
-        first = np.unique(low * (n + 1) + high, return_index=True)[1]
-        links = sparse.coo_matrix((length[order][first], (low[first], high[first])), (n + 1,) * 2)
-        tree = minimum_spanning_tree(links.tocsr())
-        self._parent = breadth_first_order(tree, n, directed=False)[1][:n].astype(np.int64)
-        self._parent[roots] = roots
-
-    def move(self, poses: Sim3Batch, steps: np.ndarray) -> Sim3Batch:
-        """Return poses (N) moved by steps (N, 7): ``T exp(step)``, to first order."""
-        parent = self._parent
-        path = poses[parent].inverse() @ poses
-        carried = (path.inverse().adjoint() @ steps[parent][:, :, None])[:, :, 0]
-        path = path @ Sim3Batch.exp(steps - carried)
-        path.scale[self._roots], path.R[self._roots], path.t[self._roots] = 1.0, np.eye(3), 0.0
-        # products along the paths to the roots, each round twice as long
-        while not np.array_equal(parent, parent[parent]):
-            path, parent = path[parent] @ path, parent[parent]
-        # they lose digits, which the next ones would multiply
-        return (poses[parent] @ path).orthonormal()
-
-
 class _Search:
     """Poses on their way down, and the damping from step to step."""
 
@@ -188,13 +149,12 @@ class _Search:
         self._is_free = not held.all()
         if self._is_free:
             edges = problem.edges
-            self._tree = Tree(edges, held)
             self._equations = NormalEquations(edges.target, edges.source, held)
 
     def descend(self, kernel: Kernel, n_steps: int, tolerance: float, enough: float = 0.0) -> bool:
         """Take up to ``n_steps``; True when the next one would gain ``tolerance`` or less.
 
-        Ends, too, after a step that lowered the cost by less than its ``enough``-fold.
+        Ends, too, after a step that lowered the cost by less than ``enough``.
         """
         if not self._is_free:
             return True
@@ -229,7 +189,7 @@ class _Search:
         for fraction in _FRACTIONS:
             # beyond this, scales overflow
             if np.abs(fraction * steps[:, 6]).max() < 20.0:
-                poses = self._tree.move(self.poses, fraction * steps)
+                poses = self.poses @ Sim3Batch.exp(fraction * steps)
                 residuals = self.problem.residuals(poses)
                 new = kernel.cost(squares(residuals))
                 if new < cost:

@@ -60,7 +60,7 @@ class Sim3Batch:
         return Sim3Batch(1.0 / self.scale, R, -_times(R, self.t) / self.scale[:, None])
 
     def orthonormal(self) -> 'Sim3Batch':
-        """Return the same with the rounding errors of R squared (Newton's method)."""
+        """Return the same with the error of each R squared: a step of Newton's method."""
         R = self.R @ (1.5 * np.eye(3) - 0.5 * np.swapaxes(self.R, 1, 2) @ self.R)
         return Sim3Batch(self.scale, R, self.t)
 

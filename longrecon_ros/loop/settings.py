@@ -14,6 +14,7 @@ class LoopConfig:
 
     use: bool
     use_thread: Literal['auto', 'always', 'never']
+    recognize_by: Literal['auto', 'words']
     max_waiting: int
     n_features: int
     top_k: int

@@ -5,8 +5,9 @@ continued linearly to the pixel itself, says what inverse depth it should have. 
 agrees with at least one side, also beside an occlusion edge or at a crease; in curved places both
 sides miss it in the same sense. Only where it was mixed does it lie between the two, off both.
 
-A test by differences of inverse depth, as in Rosinol et al. 2022 or on the "flying pixels" of
-time-of-flight cameras, but of second order, which leaves slanted surfaces alone.
+Known from laser scanners as mixed pixels (Tang, Huber and Akinci 2007, "A comparative analysis of
+depth-discontinuity and mixed-pixel detection algorithms"), from depth cameras as flying pixels.
+Usual tests of the angle between ray and surface also find floors that recede into the distance.
 """
 
 import cv2
@@ -54,7 +55,7 @@ def _mark(found: np.ndarray, inverse: np.ndarray, tolerance: float, reach: int) 
     if not len(y):
         return
     margin = reach + 2
-    padded = cv2.copyMakeBorder(inverse, *4 * (margin,), cv2.BORDER_REPLICATE)
+    padded = cv2.copyMakeBorder(inverse, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     padded[padded == 0] = np.nan            # comparisons with it are false
     values, width = padded.ravel(), padded.shape[1]
     at = (y + margin) * width + x + margin
@@ -79,10 +80,13 @@ def _may_float(inverse: np.ndarray, tolerance: float, reach: int) -> np.ndarray:
 def _continued(values: np.ndarray, at: np.ndarray, step: int, reach: int):
     """Return what one side says about the pixels ``at``, and the bend of that side, both (n,).
 
-    The slope is the smaller of the two between three pixels, 0 where these differ in sign (a
-    minmod limiter, as in schemes for shocks): so noise is hardly amplified.
+    The slope is the mean of the two between three pixels, but at most twice the smaller one, and
+    0 where they differ in sign (the monotonised central limiter of van Leer 1977): so a jump
+    further out is no slope.
     """
     a, b, c = (values[at + k * step] for k in range(reach, reach + 3))
     near, far = a - b, b - c
-    slope = np.maximum(np.minimum(near, far), 0) + np.minimum(np.maximum(near, far), 0)
+    mean = (near + far) / 2
+    limit = 2 * np.minimum(np.abs(near), np.abs(far))
+    slope = np.where(near * far > 0, np.clip(mean, -limit, limit), 0)
     return a + np.float32(reach) * slope, np.abs(near - far)

@@ -21,10 +21,10 @@ _OVER_DISAGREEMENT = 4.0
 class Evidence:
     """What views say in sum of points (P, 3) that share most of their error, as in a submap.
 
-    ``tolerance`` is relative to depth. Where points and view disagree more than that as a whole,
-    because one of them is misplaced or of another scale, what single points say counts only
-    beyond 4 times the usual disagreement: the map is then no worse than without this test. Views
-    from nearby tell most: those of the same window and of two to each side.
+    ``tolerance`` is relative to depth. Where points and view disagree by about as much on the
+    whole, because one of them is misplaced or of another scale, it rises to 4 times the median
+    disagreement, so that a surface is not cleared away for being in two places. Views from nearby
+    tell most, such as those of the same submap and of two to each side.
     """
 
     def __init__(self, points: np.ndarray, tolerance: float = 0.05):
@@ -107,8 +107,9 @@ def _look(points: np.ndarray, T_map_camera: np.ndarray, K: np.ndarray,
     x, y, z = se3.apply(se3.inverse(T_map_camera), points).astype(np.float32).T
     z = np.where(z > 0, z, np.nan)
     K = np.asarray(K, np.float32)
-    u = (K[0, 0] * x + K[0, 1] * y) / z + K[0, 2]
-    v = K[1, 1] * y / z + K[1, 2]
+    with np.errstate(over='ignore', invalid='ignore'):
+        u = (K[0, 0] * x + K[0, 1] * y) / z + K[0, 2]
+        v = K[1, 1] * y / z + K[1, 2]
     index = np.flatnonzero((u > -0.5) & (u < w - 0.5) & (v > -0.5) & (v < h - 0.5))
     pixels = np.rint(v[index]).astype(np.int64) * w + np.rint(u[index]).astype(np.int64)
     is_defined = depth.ravel()[pixels] > 0

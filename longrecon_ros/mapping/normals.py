@@ -56,7 +56,8 @@ def _is_whole(depth: np.ndarray, used: np.ndarray, reach: int) -> np.ndarray:
     off = np.zeros(depth.shape, np.float32)
     for a, b, middle in ((inverse[:, :-2], inverse[:, 2:], np.s_[:, 1:-1]),
                          (inverse[:-2], inverse[2:], np.s_[1:-1])):
-        off[middle] = np.maximum(off[middle], np.abs((a + b) / 2 - inverse[middle]))
+        bend = np.abs((a + b) / 2 - inverse[middle])
+        off[middle] = np.maximum(off[middle], np.where((a > 0) & (b > 0), bend, 0))
     is_smooth = used & (off <= _JUMP * inverse)
     square = np.ones((2 * reach + 1,) * 2, np.uint8)
     return cv2.erode(is_smooth.astype(np.uint8), square) > 0
