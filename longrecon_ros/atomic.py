@@ -62,8 +62,8 @@ def atomic_folder(path: Path, force: bool = False) -> Iterator[Path]:
     """Yield a temporary folder whose files are published at ``path`` when the block succeeds.
 
     A new folder appears by one rename. In a folder that exists, files and folders of the same
-    names are replaced one at a time and others stay. On an error, Ctrl-C included, nothing is left.
-    Raises what `check_output_folder` raises.
+    names are replaced one at a time and others stay. On an error, Ctrl-C included, nothing is
+    left. Raises what `check_output_folder` raises.
     """
     path = Path(path)
     check_output_folder(path, force)

@@ -8,7 +8,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 import time
-from typing import Any, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -24,13 +24,14 @@ from .loop.loops import Bent, Loops, Step
 from .loop.pose_graph import PoseGraph
 from .loop.recognition import PlaceIndex
 from .loop.settings import LoopConfig
+from .loop.window import frames_of, place_together
 from .map_store import MapRecord, Session
 from .mapping.atlas import Atlas
 from .mapping.depth_edges import floating
 from .mapping.pose_log import PoseLog
 from .mapping.submap import build_submap, key_frame, place
 from .mapping.voxel_map import VoxelMap
-from .types import Keyframe, LoopClosure, PointCloud, Prediction, Submap, Trajectory, Window
+from .types import Frame, Keyframe, LoopClosure, PointCloud, Prediction, Submap, Trajectory, Window
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,11 +50,14 @@ class Mapper:
 
     With ``use_thread`` closures are searched and the graph is solved in a thread of its own, at
     most ``loop.max_waiting`` windows behind; results then depend on its pace. Without, everything
-    is done when `add` returns, and results are the same every time.
+    is done when `add` returns, and results are the same every time. ``predict``, if given, is what
+    the backbone says of images of their own: closures are then looked at once more by it.
     """
 
     def __init__(self, map: MapConfig, loop: LoopConfig, use_thread: bool = False,
-                 base: Optional[MapRecord] = None, is_mapping: bool = True):
+                 base: Optional[MapRecord] = None, is_mapping: bool = True,
+                 predict: Optional[Callable[[Sequence[Frame]], Prediction]] = None):
+        self._predict = predict
         self._map, self._loop, self._base, self._is_mapping = map, loop, base, is_mapping
         self.atlas = Atlas(int(map.budget_mb * 1e6), map.thin_share)
         self.poses = PoseLog()
@@ -102,7 +106,8 @@ class Mapper:
 
     def _closer(self, index: PlaceIndex, ids: List[int]) -> LoopCloser:
         return LoopCloser(index, ids, self._keyframe, self._loop.closure(), self._loop.min_gap,
-                          self._loop.max_drift, self._loop.n_confirm)
+                          self._loop.max_drift, self._loop.n_confirm,
+                          None if self._predict is None else self._look_again)
 
     @property
     def is_located(self) -> bool:
@@ -254,6 +259,14 @@ class Mapper:
         T_map_camera = self.atlas.pose(self._last).apply_to_poses(T_submap_camera)
         T = T_map_camera @ se3.inverse(T_odom_camera)
         return se3.from_parts(se3.nearest_rotation(T[:3, :3]), T[:3, 3])
+
+    def _look_again(self, target_id: int, source_id: int) -> Optional[Sim3]:
+        """Return where two keyframes' cameras lie by a prediction of both images together."""
+        views = [self.atlas.submap(i).views for i in (target_id, source_id)]
+        if not all(views):
+            return None
+        pair = views[0][0], views[1][0]
+        return place_together(self._predict(frames_of(*pair)), *pair)
 
     def _keyframe(self, submap_id: int) -> Optional[Keyframe]:
         keyframes = self.atlas.submap(submap_id).keyframes

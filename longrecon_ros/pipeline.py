@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+import threading
 import time
-from typing import Callable, Iterable, Iterator, Mapping, Optional, Tuple
+from typing import Callable, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -60,6 +61,7 @@ class Pipeline:
         self._use_loop_thread = (is_live if loop.use_thread == 'auto'
                                  else loop.use_thread == 'always')
         self._mapper: Optional[Mapper] = None
+        self._one_step = threading.Lock()   # the backbone takes one window at a time
         self.reset()
 
     @classmethod
@@ -76,8 +78,12 @@ class Pipeline:
         align = backbone.spec.align if config.align == 'auto' else config.align
         layerwise = _layerwise(build(LayerwiseConfig, config.layerwise), backbone.spec, align)
         _check_chain(backbone.spec, align, config.window)
+        loop = build(LoopConfig, config.loop)
+        if loop.use_window and not (backbone.spec.weights or backbone.spec.weights_note):
+            raise ConfigError(f'loop.use_window: {config.backbone} is no network that could see '
+                              'two places in one window; set it to false')
         return cls(backbone, make_aligner(align, layerwise), config.window, config.map,
-                   build(LoopConfig, config.loop), layerwise, is_live, base, is_mapping)
+                   loop, layerwise, is_live, base, is_mapping)
 
     def reset(self) -> None:
         """Forget everything: the next frame begins a new stream."""
@@ -98,7 +104,8 @@ class Pipeline:
         if self._mapper is not None:
             self._mapper.close()
         self._mapper = Mapper(self._map_config, self._loop_config, self._use_loop_thread,
-                              self._base, self._is_mapping)
+                              self._base, self._is_mapping,
+                              self._predict_pair if self._loop_config.use_window else None)
         self._voxel_m = self._map_config.voxel_m or (self._base.voxel_m if self._base else 0.0)
         self._voxels: Optional[VoxelMap] = None     # of the first submaps, until the map is bent
         self._voxels_bend = self._n_fused = 0
@@ -258,9 +265,15 @@ class Pipeline:
             self._start_s = start_s
         return prepared
 
+    def _predict_pair(self, frames: Sequence[Frame]) -> Prediction:
+        """Return what the backbone says of images of their own, beside the stream."""
+        with self._one_step:
+            return self._backbone.step(self._backbone.init(), Window(0, tuple(frames), 0))[1]
+
     def _step(self, window: Window) -> Inferred:
         start_s = time.perf_counter()
-        self._state, prediction = self._backbone.step(self._state, window)
+        with self._one_step:
+            self._state, prediction = self._backbone.step(self._state, window)
         if isinstance(self._backbone, LockstepBackbone):
             self._caveats = (self._backbone.step_caveat,)
         return self._inferred(window, prediction, start_s, time.perf_counter())

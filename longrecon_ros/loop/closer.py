@@ -10,7 +10,7 @@ After the verification of a single pair (`closure`) three doubts remain, and eac
   count.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -62,6 +62,7 @@ class Counts:
     n_verified: int = 0
     n_too_far: int = 0                      # ruled out by drift
     n_ambiguous: int = 0
+    n_denied: int = 0                       # by a second look
     n_accepted: int = 0
 
 
@@ -69,15 +70,18 @@ class LoopCloser:
     """Finds closures for the keyframes of a stream, in their order; deterministic.
 
     ``keyframe_of`` returns the keyframe of a submap by its number. ``index`` may hold places of an
-    older map.
+    older map. ``look_again`` is asked, if there is one, where the keyframe's camera of one submap
+    lies in that of another; a closure that it denies is dropped, and else takes its answer.
     """
 
     def __init__(self, index: PlaceIndex, submap_ids: List[int],
                  keyframe_of: Callable[[int], Optional[Keyframe]], closure: ClosureConfig,
-                 min_gap: int, max_drift: float, n_confirm: int):
+                 min_gap: int, max_drift: float, n_confirm: int,
+                 look_again: Optional[Callable[[int, int], Optional[Sim3]]] = None):
         self._index, self._ids = index, submap_ids      # submap of each position of the index
         self._keyframe_of, self._closure = keyframe_of, closure
         self._min_gap, self._max_drift, self._n_confirm = min_gap, max_drift, n_confirm
+        self._look_again = look_again
         self._waiting: List[_Found] = []
         self._accepted: Dict[Tuple[int, int], bool] = {}
         self._depths: Dict[int, float] = {}
@@ -169,11 +173,28 @@ class LoopCloser:
             key = item.target.submap_id, item.source.submap_id
             if key not in self._accepted:
                 self._accepted[key] = True
-                closures.append(_closure(item))
+                looked = self._looked_again(item)
+                if looked is not None:
+                    closures.append(_closure(looked))
         self.counts.n_accepted += len(closures)
         if closures:
             self._accepted_at, self._in_a_row = self._n_seen, self._in_a_row + 1
         return closures
+
+
+    def _looked_again(self, item: _Found) -> Optional[_Found]:
+        """Return a closure as the second look has it; None where that denies it."""
+        if self._look_again is None:
+            return item
+        T = self._look_again(item.target.submap_id, item.source.submap_id)
+        if T is not None:
+            apart = T.inverse() @ item.match.T_target_source
+            if (np.linalg.norm(apart.t) <= _AGREE_SHARE * _depth(item.source)
+                    and np.degrees(se3.rotation_angle(apart.R)) <= _AGREE_DEG
+                    and abs(np.log(apart.scale)) <= _AGREE_LOG_SCALE):
+                return replace(item, match=replace(item.match, T_target_source=T))
+        self.counts.n_denied += 1
+        return None
 
 
 def _agree(a: _Found, b: _Found, estimate: Estimate) -> bool:

@@ -15,6 +15,7 @@ class LoopConfig:
     use: bool
     use_thread: Literal['auto', 'always', 'never']
     recognize_by: Literal['auto', 'words']
+    use_window: bool
     max_waiting: int
     n_features: int
     top_k: int
