@@ -54,6 +54,7 @@ class MapConfig:
     thin_share: float
     keep_views: bool
     remove_floating: bool
+    remove_contradicted: bool
 
     def __post_init__(self):
         if not 1 <= self.budget_mb < float('inf'):

@@ -17,6 +17,7 @@ from .chain import Link
 from .config import MapConfig
 from .errors import ConfigError
 from .geometry import se3
+from .geometry.camera import pointmap_from_depth
 from .geometry.sim3 import Sim3
 from .loop.closer import Counts, LoopCloser
 from .loop.features import make_keyframe
@@ -27,11 +28,24 @@ from .loop.settings import LoopConfig
 from .loop.window import frames_of, place_together
 from .map_store import MapRecord, Session
 from .mapping.atlas import Atlas
-from .mapping.depth_edges import floating
+from .mapping.free_space import Evidence
+from .mapping.normals import normals
 from .mapping.pose_log import PoseLog
 from .mapping.submap import build_submap, key_frame, place
 from .mapping.voxel_map import VoxelMap
-from .types import Frame, Keyframe, LoopClosure, PointCloud, Prediction, Submap, Trajectory, Window
+from .types import (
+    Frame,
+    Keyframe,
+    LoopClosure,
+    PointCloud,
+    Prediction,
+    Submap,
+    Trajectory,
+    View,
+    Window,
+)
+
+_NEAR = 2                                   # submaps to each side whose views tell of a submap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +168,7 @@ class Mapper:
         pose = (Sim3.from_rigid(T_odom) if self._is_odom or self._last is None
                 else self.atlas.pose(self._last) @ step.T_previous_submap)
         self.atlas.add(submap, pose)
-        self._T_odom_submap[submap.id], self._last = T_odom, submap.id
+        self._T_odom_submap[submap.id], self._last = T_odom.copy(), submap.id
         closures = self._bend(step)
         if not self._is_odom:
             self._T_map_odom = self._newest(aligned.T_window_camera[-1])
@@ -198,19 +212,15 @@ class Mapper:
         aligned, config = link.aligned, self._map
         key = key_frame(aligned, window.n_overlap)
         use_view = key is not None and config.keep_views and aligned.K is not None
-        left_out = None
-        if config.remove_floating:
-            new = slice(window.n_overlap, None)
-            left_out = np.zeros(aligned.confidence.shape, bool)
-            left_out[new] = floating(aligned.depth[new], aligned.confidence[new] > 0)
         submap = build_submap(aligned, stamps_ns, window.n_overlap,
                               self._first_id + window.index,
-                              config.min_confidence, config.points_per_frame, left_out,
+                              config.min_confidence, config.points_per_frame,
+                              config.remove_floating,
                               key if use_view else None)
         if key is None or not self._loop.use:
             return submap
         T = submap.T_submap_camera[key - window.n_overlap]
-        token = aligned.tokens[key] if self._use_tokens else None
+        token = aligned.tokens[key].copy() if self._use_tokens else None
         keyframe = make_keyframe(aligned, key, submap.id, T, self._loop.n_features, token)
         return submap if keyframe is None else replace(submap, keyframes=(keyframe,))
 
@@ -273,14 +283,44 @@ class Mapper:
         return keyframes[0] if keyframes else None
 
 
-def fused(atlas: Atlas, voxel_m: float, max_points: int) -> PointCloud:
-    """Return the cloud of all submaps where they lie now, one point a voxel."""
-    if not voxel_m:
-        return PointCloud.empty()
+def fused(atlas: Atlas, voxel_m: float, max_points: int, use_views: bool = True) -> PointCloud:
+    """Return the cloud of all submaps where they lie now, one point a voxel.
+
+    With ``use_views`` points that views of the same or a near submap contradict stay out.
+    """
+    voxels = VoxelMap(voxel_m, max_points) if voxel_m else None
+    if voxels is not None:
+        fuse(atlas, voxels, 0, use_views)
+    return PointCloud.empty() if voxels is None else voxels.cloud()
+
+
+def with_normals(atlas: Atlas, voxel_m: float, max_points: int) -> PointCloud:
+    """Return the cloud of all pixels of all views, one point with its normal a voxel."""
     voxels = VoxelMap(voxel_m, max_points)
-    for submap in atlas.submaps():
-        voxels.insert(atlas.cloud_of(submap), submap.weights)
+    for view in atlas.views():
+        local, is_good = pointmap_from_depth(view.depth, view.K), view.depth > 0
+        R = view.T_submap_camera[:3, :3].astype(np.float32)
+        voxels.insert(PointCloud(se3.apply(view.T_submap_camera, local[is_good]),
+                                 view.rgb[is_good], normals(local, is_good)[is_good] @ R.T))
     return voxels.cloud()
+
+
+def fuse(atlas: Atlas, voxels: VoxelMap, start: int, use_views: bool) -> None:
+    """Put the submaps from a position on into voxels, where they lie now; see `fused`."""
+    ids = atlas.ids
+    near: Dict[int, List[View]] = {}
+    for position in range(start, len(ids)):
+        submap = atlas.submap(ids[position])
+        cloud, keep = atlas.cloud_of(submap), np.ones(len(submap.points), bool)
+        if use_views:
+            around = ids[max(0, position - _NEAR):position + _NEAR + 1]
+            near = {i: near.get(i) or atlas.views_of(i) for i in around}
+            evidence = Evidence(cloud.points)
+            for view in (view for views in near.values() for view in views):
+                evidence.add(view.T_submap_camera, view.K, view.depth)
+            keep = ~evidence.is_contradicted()
+        weights = None if submap.weights is None else submap.weights[keep]
+        voxels.insert(PointCloud(cloud.points[keep], cloud.colors[keep]), weights)
 
 
 def located_atlas(record: MapRecord, budget_bytes: int,

@@ -20,7 +20,7 @@ from .config import build, Config, MapConfig, WindowConfig
 from .errors import ConfigError, InputError
 from .loop.settings import LoopConfig
 from .map_store import MapRecord
-from .mapper import Mapper
+from .mapper import fuse, Mapper
 from .mapping.voxel_map import VoxelMap
 from .preprocess import Preprocessor
 from .spool import FrameSpool
@@ -249,8 +249,7 @@ class Pipeline:
         if self._voxels is None or self._voxels_bend != self._mapper.n_bends:
             self._voxels, self._n_fused = VoxelMap(self._voxel_m, self._map_config.max_points), 0
             self._voxels_bend = self._mapper.n_bends
-        for submap in atlas.submaps(self._n_fused):
-            self._voxels.insert(atlas.cloud_of(submap), submap.weights)
+        fuse(atlas, self._voxels, self._n_fused, self._map_config.remove_contradicted)
         self._n_fused = len(atlas)
         return self._voxels.cloud()
 

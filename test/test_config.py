@@ -25,7 +25,7 @@ def defaults(tmp_path, monkeypatch):
     window: {size: 16, overlap: 6}
     map: {voxel_m: 0.0, voxel_per_depth: 0.01, max_points: 100, min_confidence: 0.5,
           points_per_frame: 10, budget_mb: 100.0, thin_share: 0.25, keep_views: true,
-          remove_floating: true}
+          remove_floating: true, remove_contradicted: true}
     loop: {use: true}
     pipeline: {use_thread: true}
     layerwise: {use: auto}

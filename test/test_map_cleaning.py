@@ -8,7 +8,7 @@ from sfm_films import film
 
 from longrecon_ros.geometry import se3
 from longrecon_ros.geometry.camera import pixel_grid, pointmap_from_depth, unproject
-from longrecon_ros.mapping.depth_edges import floating
+from longrecon_ros.mapping.depth_edges import floating, floating_at
 from longrecon_ros.mapping.free_space import Evidence, is_contradicted, votes
 from longrecon_ros.mapping.normals import normals
 
@@ -308,3 +308,18 @@ def test_misuse_of_normals():
     with pytest.raises(ValueError, match='reach_px'):
         normals(np.ones((4, 4, 3)), reach_px=0)
     assert not normals(np.full((4, 4, 3), np.nan)).any()
+
+
+def test_single_pixels_are_judged_as_in_the_whole_map():
+    depth, defined = film('indoor', 1)[0].depth, None
+    rng = np.random.default_rng(0)
+    depth = (depth * np.exp(0.02 * rng.standard_normal(depth.shape))).astype(np.float32)
+    depth[rng.random(depth.shape) < 0.05] *= np.float32(0.7)
+    defined = rng.random(depth.shape) < 0.98
+    whole = floating(depth[None], defined[None])[0].ravel()
+    pixels = rng.choice(depth.size, 3000, replace=False)
+    # the whole map asks only where inverse depth differs enough at all
+    found = floating_at(depth, defined, pixels)
+    assert whole[pixels].any() and not (whole[pixels] & ~found).any()
+    assert (found & ~whole[pixels]).mean() < 1e-3
+    assert not floating_at(depth, defined, pixels[:0]).size

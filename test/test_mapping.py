@@ -26,9 +26,10 @@ class PlainVoxels:
         weights = np.ones(len(cloud)) if weights is None else weights.astype(float)
         normals = np.zeros((len(cloud), 3)) if cloud.normals is None else cloud.normals
         touched = {}
-        for point, weight, *rest in zip(cloud.points.astype(float), weights, cloud.colors, normals):
-            key = tuple(np.floor(point / self.voxel_m).astype(int))
-            touched.setdefault(key, []).append((weight, np.concatenate([point, *rest])))
+        values = np.hstack([cloud.points, cloud.colors, normals]).astype(float)
+        for value, weight in zip(values, weights):
+            key = tuple(np.floor(value[:3] / self.voxel_m).astype(int))
+            touched.setdefault(key, []).append((weight, value))
         for key in sorted(touched):
             self.voxels[key] = self.voxels.pop(key, []) + touched[key]
         for key in list(self.voxels)[:max(0, len(self.voxels) - self.max_points)]:

@@ -16,6 +16,7 @@ from longrecon_ros.loop._sim3_batch import inverse_jacobians, Sim3Batch
 from longrecon_ros.loop.pose_graph import Edge, LOOP_GATE, PoseGraph
 
 ODOMETRY = np.repeat([0.02, 0.005, 0.005], [3, 3, 1])
+HEADING_AND_SCALE = np.array([0, 0, 0, 0, 0, 1, 1])
 CLOSURE = np.repeat([0.05, 0.02, 0.02], [3, 3, 1])
 
 
@@ -39,18 +40,22 @@ def relative(poses, target, source):
     return poses[target].inverse() @ poses[source]
 
 
-def odometry(truth, bias=0.0, noise=0.0, gate=LOOP_GATE, seed=0):
-    """Return the graph of a chain whose steps are off by bias and noise, in sigmas."""
-    rng = np.random.default_rng(seed)
+def chain(truth, errors, sigma, gate=LOOP_GATE):
+    """Return the graph of steps along the truth that are off by errors (n - 1, 7)."""
     graph, pose = PoseGraph(gate), truth[0]
     graph.add_node(0, pose)
-    for i in range(len(truth) - 1):
-        error = ODOMETRY * (bias * np.array([0, 0, 0, 0, 0, 1, 1]) + noise * rng.normal(size=7))
+    for i, error in enumerate(errors):
         step = relative(truth, i, i + 1) @ Sim3.exp(error)
         pose = pose @ step
         graph.add_node(i + 1, pose)
-        graph.add_edge(Edge(i, i + 1, step, ODOMETRY))
+        graph.add_edge(Edge(i, i + 1, step, sigma))
     return graph
+
+
+def odometry(truth, bias=0.0, noise=0.0, gate=LOOP_GATE, seed=0):
+    """Return the same, off by a bias of heading and scale and by noise, in sigmas."""
+    errors = noise * np.random.default_rng(seed).normal(size=(len(truth) - 1, 7))
+    return chain(truth, ODOMETRY * (errors + bias * HEADING_AND_SCALE), ODOMETRY, gate)
 
 
 def close(graph, truth, target, source, rng=None):
@@ -249,23 +254,30 @@ def test_one_closure_takes_out_drift_of_scale_and_rotation(n):
     assert_same_poses(graph.poses, solution.T_map_node)
 
 
-def test_drift_of_a_whole_turn_is_taken_out():
-    # scale by 4, heading by 80 degrees: no straight way leads there
+def test_drift_of_a_quarter_turn_is_taken_out():
+    # heading by 80 degrees, scale by 4: no straight way leads there
     n, truth = 300, circle(300)
     sigma = np.repeat([0.02, 0.018, 0.018], [3, 3, 1])
-    graph, pose = PoseGraph(), truth[0]
-    graph.add_node(0, pose)
-    for i in range(n - 1):
-        step = relative(truth, i, i + 1) @ Sim3.exp(0.26 * sigma * [0, 0, 0, 0, 0, 1, 1])
-        pose = pose @ step
-        graph.add_node(i + 1, pose)
-        graph.add_edge(Edge(i, i + 1, step, sigma))
+    graph = chain(truth, np.tile(0.26 * sigma * HEADING_AND_SCALE, (n - 1, 1)), sigma)
     close(graph, truth, 0, n - 1)
     before = ate(graph.poses, truth)
     solution = graph.solve()
     assert solution.converged and solution.n_iterations <= 30
     assert solution.loop_weights[0] > 0.99
     assert ate(solution.T_map_node, truth) < 0.1 * before
+
+
+@pytest.mark.parametrize('seed', range(2))
+def test_a_long_stream_is_closed_in_a_few_steps(seed):
+    n, rng = 1200, np.random.default_rng(seed)
+    truth, sigma = circle(n, radius=n / (2 * np.pi)), np.repeat([0.02, 0.01, 0.01], [3, 3, 1])
+    graph = chain(truth, sigma * rng.normal(size=(n - 1, 7)), sigma)
+    close(graph, truth, 0, n - 1)
+    before = ate(graph.poses, truth)
+    solution = graph.solve()
+    assert solution.converged and solution.n_iterations <= 30
+    assert solution.loop_weights[0] > 0.99
+    assert ate(solution.T_map_node, truth) < 0.7 * before
 
 
 def test_a_published_ring():

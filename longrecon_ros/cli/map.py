@@ -33,7 +33,7 @@ import numpy as np
 from ..errors import ConfigError, InputError
 from ..io.trajectory_file import write_kitti, write_tum
 from ..map_store import load_map, MANIFEST, MapRecord, read_manifest, save_map
-from ..mapper import fused, located_atlas
+from ..mapper import fused, located_atlas, with_normals
 from ..mapping.atlas import Atlas
 from ..types import Trajectory
 from .tables import print_facts
@@ -59,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument('--as', dest='kind', choices=_KINDS, help='(default: by the suffix)')
     export.add_argument('--voxel', metavar='LENGTH', type=float,
                         help='edge of a voxel (default: that of the run)')
+    export.add_argument('--normals', action='store_true',
+                        help='a cloud of the views, every pixel of them, with normals')
     export.add_argument('--metres-per-unit', metavar='M', type=float,
                         help='length of one unit of the map, for occupancy')
     export.add_argument('--resolution', metavar='M', type=float, default=0.05,
@@ -138,7 +140,9 @@ def _export(args: argparse.Namespace) -> int:
 def _cloud(args: argparse.Namespace, record: MapRecord, atlas: Atlas) -> str:
     from ..io.pcd import write_pcd
     from ..io.ply import write_ply
-    cloud = fused(atlas, args.voxel or record.voxel_m, _MOST_POINTS)
+    voxel_m = args.voxel or record.voxel_m
+    cloud = (with_normals(atlas, voxel_m, _MOST_POINTS) if args.normals
+             else fused(atlas, voxel_m, _MOST_POINTS))
     (write_pcd if args.target.suffix.lower() == '.pcd' else write_ply)(args.target, cloud)
     return f'{len(cloud)} points'
 

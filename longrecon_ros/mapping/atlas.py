@@ -150,10 +150,17 @@ class Atlas:
         Depths are scaled along with the submap.
         """
         for submap in self.submaps():
-            T = self._poses[submap.id]
-            for view in submap.views:
-                yield replace(view, T_submap_camera=T.apply_to_poses(view.T_submap_camera),
-                              depth=view.depth * np.float32(T.scale))
+            yield from self._placed(submap)
+
+    def views_of(self, submap_id: int) -> List[View]:
+        """Return the views of one submap; see `views`."""
+        return list(self._placed(self.submap(submap_id)))
+
+    def _placed(self, submap: Submap) -> Iterator[View]:
+        T = self._poses[submap.id]
+        for view in submap.views:
+            yield replace(view, T_submap_camera=T.apply_to_poses(view.T_submap_camera),
+                          depth=view.depth * np.float32(T.scale))
 
     @_locked
     def status(self) -> AtlasStatus:

@@ -38,11 +38,22 @@ def floating(depth: np.ndarray, is_defined: np.ndarray, tolerance: float = 0.03,
                          f'and {reach_px}')
     found = np.zeros(depth.shape, bool)
     for found_n, depth_n, defined_n in zip(found, depth, is_defined):
-        _mark(found_n, inverse_depth(depth_n, defined_n), tolerance, reach_px)
+        _mark(found_n, _inverse(depth_n, defined_n), tolerance, reach_px)
     return found
 
 
-def inverse_depth(depth: np.ndarray, is_defined: np.ndarray) -> np.ndarray:
+def floating_at(depth: np.ndarray, is_defined: np.ndarray, pixels: np.ndarray,
+                tolerance: float = 0.03, reach_px: int = 2) -> np.ndarray:
+    """Return which of some pixels of one depth map (H, W) float, (P,) bool; see `floating`.
+
+    ``pixels`` (P,) are flat positions. Costs what the pixels do, not the map.
+    """
+    inverse = _inverse(depth, is_defined)
+    y, x = np.unravel_index(pixels, depth.shape)
+    return _is_between(inverse, y, x, tolerance, reach_px) & (inverse[y, x] > 0)
+
+
+def _inverse(depth: np.ndarray, is_defined: np.ndarray) -> np.ndarray:
     """Return the inverse (H, W) f32 of a depth map, 0 where undefined or no number above 0."""
     is_defined = is_defined & (depth > 0) & (depth < np.inf)
     return np.divide(1, depth, out=np.zeros(depth.shape, np.float32), where=is_defined,
@@ -52,8 +63,12 @@ def inverse_depth(depth: np.ndarray, is_defined: np.ndarray) -> np.ndarray:
 def _mark(found: np.ndarray, inverse: np.ndarray, tolerance: float, reach: int) -> None:
     """Set the floating pixels of an inverse depth map (H, W), 0 where undefined, in ``found``."""
     y, x = np.nonzero(_may_float(inverse, tolerance, reach))
-    if not len(y):
-        return
+    found[y, x] = _is_between(inverse, y, x, tolerance, reach)
+
+
+def _is_between(inverse: np.ndarray, y: np.ndarray, x: np.ndarray, tolerance: float,
+                reach: int) -> np.ndarray:
+    """Return for pixels (n,) whether they are between their sides and off both."""
     margin = reach + 2
     padded = cv2.copyMakeBorder(inverse, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     padded[padded == 0] = np.nan            # comparisons with it are false
@@ -67,7 +82,7 @@ def _mark(found: np.ndarray, inverse: np.ndarray, tolerance: float, reach: int) 
         after, bend_after = _continued(values, at, step, reach)
         inside = np.minimum(np.maximum(before, after) - own, own - np.minimum(before, after))
         is_between |= inside > allowed + _ROUGHNESS * np.maximum(bend_before, bend_after)
-    found[y[is_between], x[is_between]] = True
+    return is_between
 
 
 def _may_float(inverse: np.ndarray, tolerance: float, reach: int) -> np.ndarray:

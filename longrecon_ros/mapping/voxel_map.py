@@ -1,6 +1,6 @@
 """A coloured cloud of bounded size: one point a voxel, the oldest make room for new ones."""
 
-from typing import Optional
+from typing import List, Optional
 
 import numpy as np
 
@@ -120,21 +120,22 @@ class VoxelMap:
     def _compact(self, n_more: int) -> None:
         """Drop dead rows, with room for as many rows again; costs O(1) a row appended since."""
         rows = np.flatnonzero(self._is_live[:self._end])
-        keys, weight, count = self._keys[rows], self._weight[rows], self._count[rows]
-        means = self._means(rows)
+        kept = [column[rows] for column in self._columns()]
         self._allocate(max(_MIN_ROWS, 2 * (len(rows) + n_more)), self._normals is not None)
         n = self._end = len(rows)
-        self._keys[:n], self._weight[:n], self._count[:n] = keys, weight, count
-        self._set_means(slice(0, n), means)
+        for column, values in zip(self._columns(), kept):
+            column[:n] = values
         self._is_live[:n] = True
-        self._index.put(keys, np.arange(n))
+        self._index.put(self._keys[:n], np.arange(n))
+
+    def _columns(self) -> List[np.ndarray]:
+        columns = [self._keys, self._weight, self._count, self._points, self._colors]
+        return columns if self._normals is None else columns + [self._normals]
 
     def _means(self, rows: np.ndarray) -> np.ndarray:
         """Return points, colours and, if there are any, normals of rows, (n, 6 or 9) f64."""
-        arrays = [self._points, self._colors]
-        if self._normals is not None:
-            arrays.append(self._normals)
-        return np.hstack([array[rows] for array in arrays]).astype(np.float64)
+        means = np.hstack([column[rows] for column in self._columns()[3:]])
+        return means.astype(np.float64)
 
     def _set_means(self, rows: slice, means: np.ndarray) -> None:
         self._points[rows], self._colors[rows] = means[:, :3], means[:, 3:6]
