@@ -120,7 +120,8 @@ def test_what_does_not_fit_into_memory_is_on_disk(clip, whole, tmp_path, monkeyp
     assert sorted(path.name for path in tmp_path.iterdir()) == ['out']
 
 
-@pytest.mark.parametrize('file', ['window000005.stage0.pt', 'unit0.pt'])
+@pytest.mark.parametrize('file', [
+    pytest.param('window000005.stage0.pt', marks=pytest.mark.slow), 'unit0.pt'])
 def test_a_killed_run_goes_on_to_the_same_bytes(clip, whole, tmp_path, file):
     out, work = tmp_path / 'out', tmp_path / 'out.work/alone'
     process = rig.start(clip, out, '--set', 'scal3r.memory_mb=1')
@@ -257,7 +258,7 @@ def test_frames_are_read_from_the_spool(tmp_path):
 
 # --- shared by processes ------------------------------------------------------------------------
 
-@pytest.mark.parametrize('n', [2, 3])
+@pytest.mark.parametrize('n', [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_ranks_give_what_one_process_gives(clip, whole, tmp_path, n):
     process = rig.start(clip, tmp_path / 'out', launcher=rig.torchrun(n))
     code, said = rig.finish(process)
