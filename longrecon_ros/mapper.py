@@ -7,7 +7,6 @@ map moves over odom (REP-105), by `Mapper.T_map_odom`.
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-import time
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -56,7 +55,7 @@ class Mapped:
     T_map_odom: np.ndarray                  # (4, 4) rigid
     closures: Tuple[LoopClosure, ...]       # that became sure meanwhile
     loop_ms: float                          # search and optimisation that ended meanwhile
-    own_ms: float                           # the rest of what `Mapper.add` took
+    inline_ms: float                        # what of it was part of `Mapper.add`
 
 
 class Mapper:
@@ -156,8 +155,7 @@ class Mapper:
 
     def add(self, window: Window, link: Link) -> Mapped:
         """Put a window into the map; see the class for when closures come."""
-        start_s, aligned = time.perf_counter(), link.aligned
-        self._loop_ms = 0.0
+        self._loop_ms, aligned = 0.0, link.aligned
         stamps_ns = np.array([frame.stamp_ns for frame in window.frames], np.int64)
         if not self._T_odom_submap:
             self._choose_kind(aligned)
@@ -172,9 +170,8 @@ class Mapper:
         closures = self._bend(step)
         if not self._is_odom:
             self._T_map_odom = self._newest(aligned.T_window_camera[-1])
-        cloud, inline_ms = place(submap, T_odom), self._loop_ms if self._pool is None else 0.0
-        own_ms = 1e3 * (time.perf_counter() - start_s) - inline_ms
-        return Mapped(cloud, self._T_map_odom, closures, self._loop_ms, own_ms)
+        return Mapped(place(submap, T_odom), self._T_map_odom, closures, self._loop_ms,
+                      self._loop_ms if self._pool is None else 0.0)
 
     def wait(self) -> Tuple[LoopClosure, ...]:
         """Wait until all submaps were searched for closures; return what that gave."""

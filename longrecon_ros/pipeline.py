@@ -195,7 +195,8 @@ class Pipeline:
         stamps_ns = np.array([frame.stamp_ns for frame in window.frames], np.int64)
         end_s = time.perf_counter()
         timings_ms = {**inferred.timings_ms, 'align': 1e3 * (middle_s - start_s),
-                      'map': mapped.own_ms, 'loop': mapped.loop_ms}
+                      'map': 1e3 * (end_s - middle_s) - mapped.inline_ms,
+                      'loop': mapped.loop_ms}
         spans_s = {'backbone': inferred.span_s,
                    'register': (start_s - inferred.start_s, end_s - inferred.start_s)}
         new = slice(window.n_overlap, None)

@@ -35,7 +35,7 @@ OUTPUTS = {'pi3': ['local_points', 'confidence', 'T_world_camera'],
 CPU = policy.Policy(torch.device('cpu'), torch.float32)
 BOTH, WINDOW = ('encoder', 'decoder'), ('window',)
 # all parts of all nets take minutes: each net once, and each part
-CHOSEN = [('pi3', BOTH), ('pi3x', WINDOW), ('vggt', WINDOW)]
+CHOSEN = [('pi3', BOTH), ('vggt', WINDOW)]
 CONTROL_FLOW = {'If', 'Loop', 'Scan', 'NonZero', 'Range', 'SequenceConstruct'}
 
 
@@ -68,8 +68,8 @@ def graphs(tmp_path_factory):
     gc.enable()
 
 
-@pytest.fixture(params=[*CHOSEN, *(pytest.param((name, PARTS), marks=pytest.mark.slow)
-                                   for name in NETS)],
+@pytest.fixture(params=[*CHOSEN, *(pytest.param(choice, marks=pytest.mark.slow) for choice in (
+                            ('pi3x', WINDOW), *((name, PARTS) for name in NETS)))],
                 ids=lambda choice: f'{choice[0]}-{"-".join(choice[1])}')
 def choice(request, graphs):
     """Return (name, parts, net, folder, manifest) of one choice."""

@@ -38,7 +38,9 @@ def test_laser_equals_the_official_code():
         'our default is no worse than the original on its own scenes'
 
 
-@pytest.mark.parametrize('model, n, slow', [('pi3', 4, 1), ('vggt', 3, 0), ('stream3r', 6, 0)])
+@pytest.mark.parametrize('model, n, slow', [
+    ('pi3', 4, 1), pytest.param('vggt', 3, 0, marks=pytest.mark.slow),
+    pytest.param('stream3r', 6, 0, marks=pytest.mark.slow)])
 def test_a_net_equals_the_official_one(model, n, slow):
     done = run(FOLDER, '--model', model)
     assert done.returncode == 0, done.stdout
@@ -46,9 +48,10 @@ def test_a_net_equals_the_official_one(model, n, slow):
 
 
 @pytest.mark.parametrize('case', [
-    'loger_ttt_unit', 'loger_merge', 'loger_merge_reset', 'loger_star_3chunks_ns32',
+    'loger_ttt_unit', 'loger_merge', 'loger_merge_reset',
     *(pytest.param(name, marks=pytest.mark.slow) for name in
-      ('loger_star_3chunks', 'loger_star_reset_ns32', 'loger_prenorm_3chunks_ns32'))])
+      ('loger_star_3chunks_ns32', 'loger_star_3chunks', 'loger_star_reset_ns32',
+       'loger_prenorm_3chunks_ns32'))])
 def test_loger_equals_the_official_one_window_by_window(case):
     done = run(FOLDER, '--case', case)
     assert done.returncode == 0, done.stdout

@@ -95,7 +95,8 @@ def same_place(name, poses, a, b):
     return is_near and np.degrees(turn) <= SAME_VIEW_DEG
 
 
-@pytest.mark.parametrize('name', WORLDS)
+@pytest.mark.parametrize('name', ['indoor', *(pytest.param(name, marks=pytest.mark.slow)
+                                              for name in WORLDS if name != 'indoor')])
 def test_second_laps_find_the_first(name):
     config = RecognitionConfig(min_gap=10)
     keyframes, poses = two_laps(name)

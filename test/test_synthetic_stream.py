@@ -164,7 +164,7 @@ def test_the_wall_is_blank_in_the_middle_only():
 
 
 def test_every_world_is_described():
-    assert set(DESCRIPTIONS) == {'indoor', 'street', 'eight', 'wall'}
+    assert set(DESCRIPTIONS) == {'indoor', 'street', 'eight', 'wall', 'corridor'}
 
 
 def test_unknown_worlds_and_impossible_speeds_are_refused():

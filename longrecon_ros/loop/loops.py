@@ -80,6 +80,7 @@ class Loops:
         self._located = set(located)
         self._remember = remember
         self._n_own = 0                     # keyframes of this run
+        self._depth = 1.0                   # of the scene, last known
         self.edges: List[LoopClosure] = []
 
     @property
@@ -129,7 +130,9 @@ class Loops:
 
     def _sigma(self, step: Step) -> np.ndarray:
         d, doubt = self._drift, 1.0 if step.is_linked else _BREAK
-        u = max(d.drift_translation * step.length + d.drift_depth * step.depth, 1e-9)
+        # a window that is lost has no depth: that of the scene before is as good
+        self._depth = step.depth if step.depth > 0 else self._depth
+        u = d.drift_translation * step.length + d.drift_depth * self._depth
         return doubt * np.array([u] * 3 + [np.radians(d.drift_rotation_deg)] * 3
                                 + [d.drift_log_scale])
 
