@@ -310,6 +310,7 @@ def test_ablate_a_folder(capsys, monkeypatch, tmp_path):
     assert 'Sim(3)+layers' in printed and '20 in 2 windows' in printed
 
 
+@pytest.mark.slow
 def test_ablate_a_synthetic_world_with_simulated_predictions(capsys, tmp_path):
     out = tmp_path / 'out'
     assert main(['ablate', 'synth:indoor', '--frames', '20', '--size', '112x84', '--seeds', '2',

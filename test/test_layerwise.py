@@ -257,7 +257,8 @@ def simulated(tmp_path, **overrides):
     return Pipeline.from_config(config), SyntheticSource(film, 15, use_truth=True)
 
 
-@pytest.mark.parametrize('use, is_used', [('auto', True), ('always', True), ('never', False)])
+@pytest.mark.parametrize('use, is_used', [
+    ('auto', True), pytest.param('always', True, marks=pytest.mark.slow), ('never', False)])
 def test_the_configuration_decides(tmp_path, use, is_used):
     pipeline, source = simulated(tmp_path, **{'layerwise.use': use})
     updates = [update for frame in source if (update := pipeline.push(frame)) is not None]

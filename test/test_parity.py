@@ -26,6 +26,7 @@ def run(*arguments):
                           capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_laser_equals_the_official_code():
     done = run(FOLDER, '--model', 'laser')
     assert done.returncode == 0, done.stdout

@@ -1,8 +1,9 @@
-"""Sparse normal equations of a graph of similarities, in blocks of 7 x 7."""
+"""Sparse normal equations of a graph of similarities, in blocks of 7 x 7.
+
+SciPy is imported where it is used: a stream without closures, and most commands, do not need it.
+"""
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import splu
 
 
 class NormalEquations:
@@ -61,6 +62,7 @@ class NormalEquations:
 
         The diagonal is raised by its ``damping``-fold. Raises RuntimeError when singular.
         """
+        from scipy import sparse
         data, gradient = self._data.copy(), self._gradient[:-1].ravel()
         diagonal = data[self._diagonal]
         data[self._diagonal] += damping * diagonal
@@ -73,6 +75,7 @@ class NormalEquations:
 
 def _minimum_degree(target: np.ndarray, source: np.ndarray, n: int) -> np.ndarray:
     """Return the place of each of n unknown poses; edges with an end of -1 do not count."""
+    from scipy import sparse
     both = (target >= 0) & (source >= 0)
     link = sparse.coo_matrix((np.full(both.sum(), -1.0), (target[both], source[both])), (n, n))
     link = link + link.T
@@ -82,5 +85,6 @@ def _minimum_degree(target: np.ndarray, source: np.ndarray, n: int) -> np.ndarra
 
 
 def _factor(H, ordering: str):
+    from scipy.sparse.linalg import splu
     # symmetric and positive definite: the diagonal may be the pivot, which keeps the ordering
     return splu(H, permc_spec=ordering, diag_pivot_thresh=0.0, options={'SymmetricMode': True})

@@ -6,8 +6,6 @@ from operator import index
 from typing import Dict, Iterable, List, Mapping, Set, Tuple
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from ..geometry.sim3 import Sim3
 from ._graph_solver import Edges, minimise
@@ -163,6 +161,8 @@ class PoseGraph:
 
     def _held(self, edges: Edges) -> np.ndarray:
         """Return which nodes (N,) stay: the fixed ones, and one of each part without any."""
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
         n = len(self._poses)
         held = np.array([node in self._fixed for node in self._poses], bool)
         if n:
