@@ -4,11 +4,11 @@ Frames without content do not reach the net, and its windows are those that have
 content. Several processes (`nets.ranks`) share the windows; rank 0 collects what the others read.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 import json
 import logging
 from pathlib import Path
-from typing import Any, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Iterator, List, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,11 +17,10 @@ from ..atomic import write_text
 from ..errors import ConfigError, InputError, RunError
 from ..nets.lockstep import LockStep
 from ..nets.ranks import RankLost, Ranks
-from ..nets.scal3r import middle_first
-from ..types import Frame, Prediction, Window
+from ..types import Prediction, Window
 from . import _feedforward as nets
-from ._blank import is_blank
 from ._encodings import ENCODING
+from ._middle_first import MiddleFirst
 from ._spill import Spill
 from .base import Work
 
@@ -57,24 +56,6 @@ def _lost(error: RankLost) -> RunError:
                     'what was reached is kept: start all processes again with --resume')
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """A window as the net takes it: frames with content, in their order."""
-
-    window: Window                          # all frames
-    good: Tuple[Frame, ...]
-
-    @property
-    def order(self) -> List[int]:
-        """In which the net takes the frames with content: the reference first."""
-        return middle_first(len(self.good))
-
-    @property
-    def content(self) -> Window:
-        """The window of the frames with content."""
-        return replace(self.window, frames=self.good, n_overlap=0)
-
-
 class _Run:
     """One run over all windows of a recording."""
 
@@ -82,7 +63,7 @@ class _Run:
                  ranks: Ranks):
         self._network, self._config, self._work = network, config, work
         self._windows, self._ranks = windows, ranks
-        seen = [_seen(window) for window in windows]
+        seen = [MiddleFirst.of(window) for window in windows]
         self._is_empty = [not item.good for item in seen]
         self._seen = [item for item in seen if item.good]
 
@@ -157,31 +138,21 @@ class _Run:
                 yield [part.numpy() for part in ranks.received(shapes, source)]
 
     def _begin(self, k: int):
-        seen = self._seen[k]
-        frames = tuple(seen.good[i] for i in seen.order)
-        return self._network.net.begin(self._network.encode(replace(seen.content, frames=frames)))
+        return self._network.net.begin(self._network.encode(self._seen[k].ordered))
 
-    def _guarded(self, seen: _Seen, call: Any) -> Any:
+    def _guarded(self, seen: MiddleFirst, call: Any) -> Any:
         try:
             with torch.inference_mode():
                 return call()
         except torch.cuda.OutOfMemoryError:
             raise self._network.too_little_memory(seen.window, 'window.size') from None
 
-    def _prediction(self, seen: _Seen, parts: List[np.ndarray]) -> Prediction:
-        back = np.argsort(seen.order)
-        encoding, depth, confidence = (part[back] for part in parts)
-        if not np.isfinite(encoding).all():
+    def _prediction(self, seen: MiddleFirst, parts: List[np.ndarray]) -> Prediction:
+        if not np.isfinite(parts[0]).all():
             _log.warning('scal3r: window %d (frames %d to %d) gave numbers that are not finite',
                          seen.window.index, *seen.window.frame_ids[[0, -1]])
             return nets.all_lost(seen.window)
-        prediction = nets.from_encodings(seen.content, encoding, depth, confidence,
-                                         self._config.pinhole)
-        return nets.with_lost(prediction, seen.window)
-
-
-def _seen(window: Window) -> _Seen:
-    return _Seen(window, tuple(frame for frame in window.frames if not is_blank(frame.image)))
+        return seen.prediction(parts, self._config.pinhole)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -16,16 +16,13 @@ of the calibration, or else of the field of view that the net sees. Frames witho
 windows that give nothing finite leave the memory as it was (see `loger`).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 import logging
 from pathlib import Path
 from typing import Any, Iterator, Literal, Mapping, NamedTuple, Sequence, Tuple
 
-import numpy as np
-
 from ..types import Prediction, Window
-from ._blank import is_blank
 from ._network_config import Definition, feedforward, NetworkConfig, PATCH, TINY
 from .base import BackboneSpec, LockstepBackbone, WeightsFile, Work
 
@@ -98,24 +95,19 @@ class Scal3rBackbone(LockstepBackbone):
 
     def step(self, state: Scal3rState, window: Window) -> Tuple[Scal3rState, Prediction]:
         """Predict one window and store it; see the module's docstring for frames that fail."""
-        from ..nets.scal3r import middle_first
-        good = [frame for frame in window.frames if not is_blank(frame.image)]
-        if not good:
+        from ._middle_first import MiddleFirst
+        seen = MiddleFirst.of(window)
+        if not seen.good:
             return state, self._nets.all_lost(window)
-        order = middle_first(len(good))
-        seen = replace(window, frames=tuple(good), n_overlap=0)
-        stream, (result, stored) = self._network.run(
-            state.stream, replace(seen, frames=tuple(good[i] for i in order)), state.stored)
-        back = np.argsort(order)
-        measured = [part[back] for part in self._nets.measured(result)]
+        stream, (result, stored) = self._network.run(state.stream, seen.ordered, state.stored)
         if not self._nets.is_finite(result.encoding, *(g for d in stored.values() for g in d)):
             _log.warning('%s: window %d (frames %d to %d) gave numbers that are not finite; it is '
                          'not stored', self.spec.name, window.index, window.frame_ids[0],
                          window.frame_ids[-1])
             return state, self._nets.all_lost(window)
-        prediction = self._nets.from_encodings(seen, *measured, self._config.pinhole)
+        prediction = seen.prediction(self._nets.measured(result), self._config.pinhole)
         return (Scal3rState(stream, stored, state.n_windows + 1),
-                self._network.describe(self._nets.with_lost(prediction, window)))
+                self._network.describe(prediction))
 
     def state_figures(self, state: Scal3rState) -> Mapping[str, float]:
         """Return the size of the memory."""

@@ -18,9 +18,7 @@ from . import ttt
 from .layers import Linear, RmsNorm
 from .rope import grid_positions, rotate, Rotation, rotation
 from .vggt import (
-    depth_and_confidence,
     N_SPECIAL,
-    points_and_confidence,
     TINY as VGGT_TINY,
     VggtNet,
     VggtOutput,
@@ -221,16 +219,8 @@ class Scal3rNet(VggtNet):
 
     def read(self, window: Window, size: Tuple[int, int], use_points: bool = False) -> VggtOutput:
         """Return the result of a window after the last pair; ``size`` is (H, W) px."""
-        h, w = (side // PATCH for side in size)
-        encoding = self.camera_head(window.levels[self.size.depth - 1][:, :, 0])[-1]
-        dense = [window.levels[i][:, :, N_SPECIAL:].flatten(0, 1) for i in self.size.levels]
-        depth, confidence = (part[None] for part in depth_and_confidence(
-            self.depth_head(dense, h, w)))
-        if not use_points:
-            return VggtOutput(encoding, depth, confidence)
-        points, points_confidence = (part[None] for part in points_and_confidence(
-            self.point_head(dense, h, w)))
-        return VggtOutput(encoding, depth, confidence, points, points_confidence)
+        return self._heads([window.levels[i] for i in self.size.levels],
+                           window.levels[self.size.depth - 1], size, use_points)
 
     def place(self, h: int, w: int, device: torch.device) -> Place:
         """Return where the tokens of a frame of h x w patches are."""

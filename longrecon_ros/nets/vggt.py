@@ -6,7 +6,7 @@ from the paper and the names and shapes of the released checkpoint, without its 
 """
 
 from dataclasses import dataclass
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import nn, Tensor
@@ -138,11 +138,16 @@ class VggtNet(nn.Module):
 
     def _decode(self, patches: Tensor, size: Tuple[int, int], use_points: bool,
                 sight: Sight) -> VggtOutput:
+        *levels, last = self.aggregator(patches, *(side // PATCH for side in size), sight)
+        return self._heads(levels, last, size, use_points, sight)
+
+    def _heads(self, levels: Sequence[Tensor], last: Tensor, size: Tuple[int, int],
+               use_points: bool, sight: Sight = ALL) -> VggtOutput:
+        """Return what the heads say of the levels for the dense ones and of the last one."""
         h, w = (side // PATCH for side in size)
-        *levels, last = self.aggregator(patches, h, w, sight)
         encoding = self.camera_head(last[:, :, 0], sight.cameras)[-1]
         dense = [level[:, :, N_SPECIAL:].flatten(0, 1) for level in levels]
-        frames = patches.shape[:2]
+        frames = last.shape[:2]
         depth, depth_confidence = (part.unflatten(0, frames) for part in depth_and_confidence(
             self.depth_head(dense, h, w)))
         if not use_points:
