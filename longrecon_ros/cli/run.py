@@ -26,6 +26,7 @@ from ..config import Config, load, parse_override
 from ..io.source import FrameSource, open_source
 from ..io.trajectory_file import is_kitti, read_trajectory
 from ..map_store import load_map, save_map
+from ..nets.launched import rank_and_size
 from ..overlap import Overlapped
 from ..pipeline import Pipeline
 from ..results import RunRecord, write_run
@@ -34,7 +35,7 @@ from .outcome import print_outcome, print_profile
 from .reconstruct import Outcome, reconstruct, reconstruct_all
 from .tables import print_facts
 from .timeline import print_timeline
-from .whole import check_processes, hush_others, kept_work, rank_and_size
+from .whole import check_processes, hush_others, kept_work
 
 _log = logging.getLogger(__name__)
 

@@ -6,19 +6,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 import logging
-import os
 from pathlib import Path
 import shutil
 
 from ..errors import ConfigError, InputError
+from ..nets.launched import rank_and_size
 from ..overlap import Overlapped
 
 _log = logging.getLogger(__name__)
-
-
-def rank_and_size() -> tuple[int, int]:
-    """Return the number of this process, and of how many; (0, 1) without torchrun."""
-    return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
 
 
 def work_folder(out: Path) -> Path:

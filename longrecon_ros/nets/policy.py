@@ -7,13 +7,13 @@ There is one copy of every weight.
 """
 
 from dataclasses import dataclass
-import os
 from typing import Dict
 
 import torch
 from torch import nn
 
 from .attention import Attention, CrossAttention
+from .launched import local_rank
 from .layers import Mlp
 from .loger import FastLayer
 from .pi3_heads import FrameDecoder
@@ -118,8 +118,7 @@ def n_bytes(net: nn.Module) -> int:
 def _device(name: str) -> torch.device:
     if name in ('auto', 'cuda') and torch.cuda.is_available():
         # of the processes that torchrun has started on this machine, each has a GPU of its own
-        local = int(os.environ.get('LOCAL_RANK', 0))
-        return torch.device('cuda', local % torch.cuda.device_count())
+        return torch.device('cuda', local_rank() % torch.cuda.device_count())
     if name == 'auto':
         return torch.device('cpu')
     try:

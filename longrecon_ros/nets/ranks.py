@@ -6,20 +6,16 @@ silent for longer than the limit, is a `RankLost` in all others: nobody waits fo
 """
 
 from datetime import timedelta
-import os
 from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
+from .launched import rank_and_size
+
 
 class RankLost(RuntimeError):
     """Another process of the run has ended or does not answer."""
-
-
-def from_environment() -> Tuple[int, int]:
-    """Return the rank of this process and how many there are; (0, 1) without torchrun."""
-    return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
 
 
 class Ranks:
@@ -34,7 +30,7 @@ class Ranks:
 
         Raises RankLost when one does not come, and RuntimeError where torch cannot do it.
         """
-        rank, size = from_environment()
+        rank, size = rank_and_size()
         if size == 1:
             return cls()
         import torch.distributed as dist
