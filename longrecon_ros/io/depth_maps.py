@@ -111,7 +111,7 @@ def write_depth_maps(folder: Path, views: Iterable[View], is_metric: bool,
                     write_image(staging / 'depth' / f'{i:06d}.png', coder.encode(view.depth))
             log.write(staging, poses)
             write_json(staging / 'info.json', {
-                'unit': 'm' if is_metric else 'odom unit (scale unknown)', 'poses': poses,
+                'unit': unit_name(is_metric), 'poses': poses,
                 'depth_scale': 1.0 if use_npy else coder.scale, 'frame_ids': log.frame_ids})
         (folder / other).unlink(missing_ok=True)        # of an earlier export
     return ViewExport(len(log.frame_ids), (*coder.warnings(), *log.warnings()))
@@ -163,6 +163,11 @@ def write_image(path: Path, image: np.ndarray) -> None:
 def write_json(path: Path, content: dict) -> None:
     """Write an object as JSON."""
     write_text(path, json.dumps(content, indent=1) + '\n')
+
+
+def unit_name(is_metric: bool) -> str:
+    """Return what files call the unit of length."""
+    return 'm' if is_metric else 'odom unit (scale unknown)'
 
 
 def pinhole(K: np.ndarray) -> tuple[float, float, float, float]:

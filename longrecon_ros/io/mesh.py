@@ -17,8 +17,9 @@ import numpy as np
 from ..atomic import atomic_file
 from ..errors import ConfigError, InputError, MissingDependency
 from ..geometry import se3
-from ..types import View
+from ..types import PointCloud, View
 from .depth_maps import checked_views, defined_depth, writing
+from .ply import vertices
 
 _TRUNCATION_VOXELS = 4.0
 _BLOCK = 16                     # voxels a side of what is allocated at once
@@ -151,17 +152,11 @@ def _normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def _ply(surface: _Surface) -> Iterator[bytes]:
-    names = [f'property float {name}' for name in ('x', 'y', 'z', 'nx', 'ny', 'nz')]
-    names += [f'property uchar {name}' for name in ('red', 'green', 'blue')]
-    header = ['ply', 'format binary_little_endian 1.0', 'comment longrecon_ros mesh, RGB',
-              f'element vertex {len(surface.vertices)}', *names,
-              f'element face {len(surface.triangles)}',
-              'property list uchar int vertex_indices', 'end_header']
+    header, rows = vertices(PointCloud(surface.vertices, surface.colors, surface.normals), 'mesh')
+    header += [f'element face {len(surface.triangles)}',
+               'property list uchar int vertex_indices', 'end_header']
     yield ('\n'.join(header) + '\n').encode('ascii')
-    rows = np.empty(len(surface.vertices), [('reals', '<f4', 6), ('colors', 'u1', 3)])
-    rows['reals'] = np.hstack([surface.vertices, surface.normals])
-    rows['colors'] = surface.colors
-    yield rows.tobytes()
+    yield rows
     faces = np.empty(len(surface.triangles), [('n', 'u1'), ('indices', '<i4', 3)])
     faces['n'], faces['indices'] = 3, surface.triangles
     yield faces.tobytes()

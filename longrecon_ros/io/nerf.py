@@ -16,6 +16,7 @@ from .depth_maps import (
     DepthCoder,
     MM,
     pinhole,
+    unit_name,
     ViewExport,
     write_image,
     write_json,
@@ -64,7 +65,7 @@ def write_transforms(folder: Path, views: Iterable[View], is_metric: bool,
             write_image(staging / depth, coder.encode(view.depth))
             frames.append({'file_path': image, 'depth_file_path': depth, **_camera(view)})
         content = {'camera_model': 'OPENCV', 'aabb_scale': _AABB_SCALE,
-                   'unit': 'm' if is_metric else 'odom unit (scale unknown)',
+                   'unit': unit_name(is_metric),
                    'depth_unit_scale_factor': 1 / coder.scale}
         if cloud is not None:
             write_ply(staging / 'points3D.ply', cloud)

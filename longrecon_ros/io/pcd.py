@@ -12,6 +12,7 @@ from ..atomic import atomic_file
 from ..errors import InputError
 from ..types import PointCloud
 from .depth_maps import writing
+from .ply import cut_short
 
 _NORMALS = ('normal_x', 'normal_y', 'normal_z')
 _KINDS = {('F', 4): 'f4', ('F', 8): 'f8', **{('U', n): f'u{n}' for n in (1, 2, 4, 8)},
@@ -119,7 +120,7 @@ def _point_dtype(entries: dict[str, list[str]]) -> np.dtype:
 def _read_binary(path: Path, stream: BinaryIO, n: int, dtype: np.dtype) -> np.ndarray:
     data = stream.read()        # not what the header promises: it may be damaged
     if len(data) < n * dtype.itemsize:
-        raise _cut_short(path, n, len(data) // dtype.itemsize)
+        raise cut_short(path, n, len(data) // dtype.itemsize)
     return np.frombuffer(data, dtype, n)
 
 
@@ -131,9 +132,5 @@ def _read_ascii(path: Path, stream: BinaryIO, n: int, dtype: np.dtype) -> np.nda
     except ValueError as error:
         raise InputError(f'{path}: damaged ASCII points ({error})') from None
     if len(rows) < n:
-        raise _cut_short(path, n, len(rows))
+        raise cut_short(path, n, len(rows))
     return rows
-
-
-def _cut_short(path: Path, n: int, n_found: int) -> InputError:
-    return InputError(f'{path}: cut short: the header promises {n} points, {n_found} are there')

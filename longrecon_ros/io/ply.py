@@ -23,18 +23,24 @@ def write_ply(path: Path, cloud: PointCloud) -> None:
 
     Between the two are nx ny nz float32 where the cloud has normals.
     """
+    header, rows = vertices(cloud, 'map')
+    with atomic_file(path) as stream:
+        stream.write(('\n'.join(header) + '\nend_header\n').encode('ascii'))
+        stream.write(rows)
+
+
+def vertices(cloud: PointCloud, what: str) -> tuple[list[str], bytes]:
+    """Return the lines of a header that ends with vertices, and the vertices themselves."""
     names, reals = [*'xyz'], cloud.points
     if cloud.normals is not None:
         names, reals = [*names, *_NORMALS], np.hstack([cloud.points, cloud.normals])
     rows = np.empty(len(cloud), [('reals', '<f4', len(names)), ('colors', 'u1', 3)])
     rows['reals'], rows['colors'] = reals, cloud.colors
-    header = ['ply', 'format binary_little_endian 1.0', 'comment longrecon_ros map, RGB',
+    header = ['ply', 'format binary_little_endian 1.0', f'comment longrecon_ros {what}, RGB',
               f'element vertex {len(rows)}']
     header += [f'property float {name}' for name in names]
     header += [f'property uchar {name}' for name in _COLORS]
-    with atomic_file(path) as stream:
-        stream.write(('\n'.join(header) + '\nend_header\n').encode('ascii'))
-        stream.write(rows.tobytes())
+    return header, rows.tobytes()
 
 
 def read_ply(path: Path) -> PointCloud:
@@ -102,8 +108,7 @@ def _read_header(path: Path, stream: BinaryIO) -> tuple[str, int, np.dtype]:
 def _read_binary(path: Path, stream: BinaryIO, n: int, dtype: np.dtype) -> np.ndarray:
     data = stream.read(n * dtype.itemsize)
     if len(data) < n * dtype.itemsize:
-        raise InputError(f'{path}: cut short: the header promises {n} points, '
-                         f'{len(data) // dtype.itemsize} are there')
+        raise cut_short(path, n, len(data) // dtype.itemsize)
     return np.frombuffer(data, dtype)
 
 
@@ -113,9 +118,13 @@ def _read_ascii(path: Path, stream: BinaryIO, n: int, dtype: np.dtype) -> np.nda
     except ValueError as error:
         raise InputError(f'{path}: damaged ASCII points ({error})') from None
     if len(table) < n:
-        raise InputError(f'{path}: cut short: the header promises {n} points, '
-                         f'{len(table)} are there')
+        raise cut_short(path, n, len(table))
     rows = np.empty(n, dtype)
     for column, name in enumerate(dtype.names):
         rows[name] = table[:, column]
     return rows
+
+
+def cut_short(path: Path, n: int, n_found: int) -> InputError:
+    """Return the error for a file of ``n`` points of which only some are there."""
+    return InputError(f'{path}: cut short: the header promises {n} points, {n_found} are there')
