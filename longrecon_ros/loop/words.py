@@ -58,6 +58,8 @@ class Vocabulary:
         self._words = np.zeros((0, 32), np.uint8)
         self._centres = np.zeros((1, 32), np.uint8)
         self._cells: List[np.ndarray] = [np.zeros(0, np.int64)]
+        # a keyframe is asked for, learnt from and put in: its features are compared once
+        self._asked: Tuple = (None, 0, None)            # features, number of words, answer
 
     def __len__(self) -> int:
         return len(self._words)
@@ -82,6 +84,12 @@ class Vocabulary:
 
         The word is -1, and the distance 257, where the nearest cells hold none.
         """
+        if self._asked[0] is not features or self._asked[1] != len(self):
+            self._asked = features, len(self), self._compared(features)
+        return self._asked[2]
+
+    def _compared(self, features: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Return what `nearest` does, computed."""
         word, distance = np.full(len(features), -1), np.full(len(features), 257)
         if len(features) == 0 or len(self) == 0:
             return word, distance
