@@ -192,7 +192,6 @@ class Pipeline:
         mapped = self._mapper.add(window, link)
         if not self._voxel_m and len(mapped.cloud):
             self._voxel_m = self._map_config.voxel_per_depth * median_depth(aligned)
-        stamps_ns = np.array([frame.stamp_ns for frame in window.frames], np.int64)
         end_s = time.perf_counter()
         timings_ms = {**inferred.timings_ms, 'align': 1e3 * (middle_s - start_s),
                       'map': 1e3 * (end_s - middle_s) - mapped.inline_ms,
@@ -200,7 +199,7 @@ class Pipeline:
         spans_s = {'backbone': inferred.span_s,
                    'register': (start_s - inferred.start_s, end_s - inferred.start_s)}
         new = slice(window.n_overlap, None)
-        return Update(aligned.frame_ids[new], stamps_ns[new], aligned.T_window_camera[new],
+        return Update(aligned.frame_ids[new], window.stamps_ns[new], aligned.T_window_camera[new],
                       aligned.states[new], mapped.T_map_odom, mapped.cloud, aligned, link.linked,
                       link.log_scale, timings_ms, spans_s, mapped.closures)
 

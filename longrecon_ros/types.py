@@ -120,6 +120,11 @@ class Window:
         """(N,) i64 indices of the frames."""
         return np.array([frame.index for frame in self.frames], dtype=np.int64)
 
+    @property
+    def stamps_ns(self) -> np.ndarray:
+        """(N,) i64 times of the frames."""
+        return np.array([frame.stamp_ns for frame in self.frames], dtype=np.int64)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Landmarks:

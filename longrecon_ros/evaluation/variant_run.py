@@ -57,7 +57,7 @@ class VariantRun:
         start_s = time.perf_counter()
         link = self._chain.add(window, prediction)
         self._align_s += time.perf_counter() - start_s
-        stamps_ns = np.array([frame.stamp_ns for frame in window.frames], np.int64)
+        stamps_ns = window.stamps_ns
         self._poses.add(link.aligned, stamps_ns, is_revision=link.linked)
         return link
 

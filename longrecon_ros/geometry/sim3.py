@@ -6,8 +6,9 @@ import numpy as np
 
 from . import se3
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
-_NODES, _WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / 2
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(20)
+NODES, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2
+"""Of a quadrature over [0, 1], see `_translation_factor`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,8 +103,8 @@ def _translation_factor(w: np.ndarray, log_scale: float) -> np.ndarray:
     """
     W = se3.hat(w)
     angle = np.linalg.norm(w)
-    e = _WEIGHTS * np.exp(log_scale * _NODES)
+    e = WEIGHTS * np.exp(log_scale * NODES)
     # np.sinc is sin(pi x) / (pi x), finite at 0
-    sine = _NODES * np.sinc(angle * _NODES / np.pi)
-    versine = 0.5 * (_NODES * np.sinc(angle * _NODES / (2 * np.pi)))**2
+    sine = NODES * np.sinc(angle * NODES / np.pi)
+    versine = 0.5 * (NODES * np.sinc(angle * NODES / (2 * np.pi)))**2
     return e.sum() * np.eye(3) + (e @ sine) * W + (e @ versine) * (W @ W)

@@ -9,11 +9,7 @@ from typing import List, Sequence, Tuple
 import numpy as np
 
 from ..geometry import se3
-from ..geometry.sim3 import Sim3
-
-# exact to double precision for |l| <= 10 and |w| <= pi, as in geometry.sim3
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
-_NODES, _WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / 2
+from ..geometry.sim3 import NODES, Sim3, WEIGHTS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,14 +124,14 @@ def _along(w: np.ndarray, log_scale: np.ndarray):
 
     Shapes are (N, 1, nodes) and twice (N, 3, nodes); rotations are coefficients of 1, W and W^2.
     """
-    growth = _WEIGHTS * np.exp(log_scale[:, None] * _NODES)
-    return growth[:, None], _turn(w, _NODES), _turned(w, 1.0 - _NODES)
+    growth = WEIGHTS * np.exp(log_scale[:, None] * NODES)
+    return growth[:, None], _turn(w, NODES), _turned(w, 1.0 - NODES)
 
 
 def _factor(w: np.ndarray, log_scale: np.ndarray) -> np.ndarray:
     """Return the coefficients (N, 3) of the integral of ``e^(l x) exp(x W)`` over x in [0, 1]."""
-    growth = _WEIGHTS * np.exp(log_scale[:, None] * _NODES)
-    return (growth[:, None] * _turn(w, _NODES)).sum(axis=2)
+    growth = WEIGHTS * np.exp(log_scale[:, None] * NODES)
+    return (growth[:, None] * _turn(w, NODES)).sum(axis=2)
 
 
 def _turn(w: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ After the verification of a single pair (`closure`) three doubts remain, and eac
 """
 
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Set, Tuple
 
 import numpy as np
 
@@ -83,7 +83,7 @@ class LoopCloser:
         self._min_gap, self._max_drift, self._n_confirm = min_gap, max_drift, n_confirm
         self._look_again = look_again
         self._waiting: List[_Found] = []
-        self._accepted: Dict[Tuple[int, int], bool] = {}
+        self._accepted: Set[Tuple[int, int]] = set()
         self._depths: Dict[int, float] = {}
         self._n_seen = 0                    # keyframes of this stream
         self._accepted_at, self._in_a_row = -_ROW_ENDS, 0
@@ -172,7 +172,7 @@ class LoopCloser:
         for item in (*agreeing, new):
             key = item.target.submap_id, item.source.submap_id
             if key not in self._accepted:
-                self._accepted[key] = True
+                self._accepted.add(key)
                 looked = self._looked_again(item)
                 if looked is not None:
                     closures.append(_closure(looked))
@@ -180,7 +180,6 @@ class LoopCloser:
         if closures:
             self._accepted_at, self._in_a_row = self._n_seen, self._in_a_row + 1
         return closures
-
 
     def _looked_again(self, item: _Found) -> Optional[_Found]:
         """Return a closure as the second look has it; None where that denies it."""

@@ -6,7 +6,7 @@ of its own. Lengths are odom units until a closure says otherwise.
 
 from dataclasses import dataclass
 import time
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -81,7 +81,6 @@ class Loops:
         self._remember = remember
         self._n_own = 0                     # keyframes of this run
         self._depth = 1.0                   # of the scene, last known
-        self.edges: List[LoopClosure] = []
 
     @property
     def closer(self) -> LoopCloser:
@@ -165,7 +164,6 @@ class Loops:
             self._graph = before
             return False
         self._poses.update(solution.T_map_node)
-        self.edges.append(closure)
         self._closed_at[session] = self._ways[source]
         return True
 
