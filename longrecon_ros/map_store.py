@@ -10,6 +10,7 @@ import hashlib
 import json
 from pathlib import Path
 import secrets
+import shutil
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 import zipfile
 
@@ -54,8 +55,11 @@ class MapRecord:
     files: Mapping[int, Path] = field(default_factory=dict)     # of submaps, once it was loaded
 
 
-def save_map(folder: Path, record: MapRecord, submaps: Callable[[int], Submap]) -> None:
-    """Write a map; ``submaps`` returns those that ``record.files`` has no file in ``folder`` of.
+def save_map(folder: Path, record: MapRecord,
+             submaps: Optional[Callable[[int], Submap]] = None) -> None:
+    """Write a map; ``submaps`` returns those that ``record.files`` has no file of.
+
+    Files that are in ``folder`` stay as they are, others are copied.
 
     Raises InputError where it cannot be written, or where the folder holds something else.
     """
@@ -150,14 +154,19 @@ def _remove_others(folder: Path, names: List[str]) -> None:
 
 
 def _submap_entry(folder: Path, submap_id: int, record: MapRecord,
-                  submaps: Callable[[int], Submap]) -> Dict[str, Any]:
-    path: Optional[Path] = record.files.get(submap_id)
-    if path is None or Path(path).parent.resolve() != folder.resolve():
-        path = folder / f'submap{submap_id:06d}-{secrets.token_hex(4)}.npz'
+                  submaps: Optional[Callable[[int], Submap]]) -> Dict[str, Any]:
+    path, known = (folder / f'submap{submap_id:06d}-{secrets.token_hex(4)}.npz',
+                   record.files.get(submap_id))
+    if known is None:
         write_submap(path, submaps(submap_id))
+    elif known.parent.resolve() == folder.resolve():
+        path = known
+    else:
+        with known.open('rb') as source, atomic_file(path) as target:
+            shutil.copyfileobj(source, target)
     pose = record.poses[submap_id]
     return {'id': submap_id, 'session': record.session_of[submap_id], 'scale': pose.scale,
-            'R': pose.R.tolist(), 't': pose.t.tolist(), **_file_entry(Path(path))}
+            'R': pose.R.tolist(), 't': pose.t.tolist(), **_file_entry(path)}
 
 
 def _write_arrays(folder: Path, name: str, arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:

@@ -130,7 +130,7 @@ class Mapper:
     def record(self, voxel_m: float, **about: Any) -> MapRecord:
         """Return the whole map, to be saved; ``about`` are further fields of `MapRecord`.
 
-        Waits for closures. Of a stream that only localises nothing is in it.
+        Waits for closures. Not for a stream that only localises: its submaps would be in it.
         """
         self.wait()
         base, own = self._base, Session(self.trajectory(), self.poses.states(), self.is_located)
@@ -156,7 +156,7 @@ class Mapper:
     def add(self, window: Window, link: Link) -> Mapped:
         """Put a window into the map; see the class for when closures come."""
         self._loop_ms, aligned = 0.0, link.aligned
-        stamps_ns = np.array([frame.stamp_ns for frame in window.frames], np.int64)
+        stamps_ns = window.stamps_ns
         if not self._T_odom_submap:
             self._choose_kind(aligned)
         submap = self._submap(window, link, stamps_ns)
@@ -320,16 +320,14 @@ def fuse(atlas: Atlas, voxels: VoxelMap, start: int, use_views: bool) -> None:
         voxels.insert(PointCloud(cloud.points[keep], cloud.colors[keep]), weights)
 
 
-def located_atlas(record: MapRecord, budget_bytes: int,
-                  with_all: bool = False) -> Tuple[Atlas, List[int]]:
-    """Return the submaps of a map from disk that lie in its frame, and sessions that do not.
+def located_atlas(record: MapRecord, budget_bytes: int) -> Tuple[Atlas, List[int]]:
+    """Return the submaps of a map from disk that lie in its frame, and the sessions that do not.
 
-    Those are left out, unless ``with_all``. Where none is located there is one session, which is
-    the map.
+    Those are left out.
     """
     lost = [i for i, session in record.sessions.items() if not session.is_located]
     atlas = Atlas(budget_bytes)
     for submap_id, pose in record.poses.items():
-        if with_all or record.session_of[submap_id] not in lost:
+        if record.session_of[submap_id] not in lost:
             atlas.add_file(submap_id, pose, record.files[submap_id])
     return atlas, lost

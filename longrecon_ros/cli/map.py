@@ -87,8 +87,7 @@ def _save(args: argparse.Namespace) -> int:
     if (args.target / MANIFEST).exists() and not args.force:
         raise InputError(f'{args.target}: there is a map already; choose another folder, or add '
                          '--force to replace it')
-    atlas, _ = _atlas(record, with_all=True)
-    save_map(args.target, record, atlas.submap)
+    save_map(args.target, record)
     print_facts([('map', str(args.target)), *_facts(record)])
     return 0
 
@@ -117,20 +116,15 @@ def _facts(record: MapRecord) -> list[tuple[str, str]]:
     return facts
 
 
-def _atlas(record: MapRecord, with_all: bool = False) -> tuple[Atlas, list[str]]:
-    atlas, left_out = located_atlas(record, _BUDGET_BYTES, with_all)
-    return atlas, [f'session {i} is not located in the map: left out' for i in left_out]
-
-
 def _export(args: argparse.Namespace) -> int:
     kind = args.kind or _BY_SUFFIX.get(args.target.suffix.lower())
     if kind is None:
         raise ConfigError(f'{args.target}: its suffix says nothing; add --as, one of '
                           f'{", ".join(_KINDS)}')
     record = load_map(_folder_of(args.source))
-    atlas, notes = _atlas(record)
-    for note in notes:
-        _log.warning(note)
+    atlas, left_out = located_atlas(record, _BUDGET_BYTES)
+    for session in left_out:
+        _log.warning('session %d is not located in the map: left out', session)
     done = _WRITERS[kind](args, record, atlas)
     labels = ' (SIMULATED)' * record.is_simulated + ' (UNTRAINED)' * record.is_untrained
     print_facts([(kind, str(args.target)), ('wrote', done + labels)])

@@ -72,9 +72,6 @@ class Atlas:
     def __len__(self) -> int:
         return len(self._poses)
 
-    def __contains__(self, submap_id: int) -> bool:
-        return submap_id in self._poses
-
     @property
     def ids(self) -> List[int]:
         """Numbers of all submaps, in the order in which they came."""
@@ -130,12 +127,9 @@ class Atlas:
         self._make_room(keep=submap_id)
         return submap
 
-    def submaps(self, start: int = 0) -> Iterator[Submap]:
-        """Yield all submaps in their order, or those from a position on.
-
-        Those on disk pass by without taking a place in memory.
-        """
-        for submap_id in self.ids[start:]:
+    def submaps(self) -> Iterator[Submap]:
+        """Yield all submaps in their order; those on disk take no place in memory."""
+        for submap_id in self.ids:
             with self._lock:
                 known = self._memory.get(submap_id)
             yield read_submap(self._files[submap_id]) if known is None else known
