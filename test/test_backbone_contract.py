@@ -6,6 +6,8 @@ A backbone whose default configuration is too heavy for a test says so itself, i
 import copy
 import dataclasses
 
+import backbone_runs as runs
+from backbone_runs import predict, tiny
 from fakes import FakeBackbone
 import numpy as np
 import pytest
@@ -16,9 +18,7 @@ from longrecon_ros import alignment, backbones, config
 from longrecon_ros.backbones.base import Backbone, LockstepBackbone
 from longrecon_ros.errors import ConfigError, InputError
 from longrecon_ros.pipeline import Pipeline
-from longrecon_ros.preprocess import Preprocessor
 from longrecon_ros.types import FrameState, Prediction
-from longrecon_ros.windowing import Windower
 
 N, SIZE, OVERLAP = 19, 8, 3         # the last window is short
 NAMES = backbones.available()
@@ -28,25 +28,13 @@ def make(name):
     """Return a backbone, as small as it can be; `fake` is the one the other tests rely on."""
     if name == 'fake':
         return FakeBackbone()
-    chosen = backbones.load(name)
-    return chosen(config.build(chosen.Config, chosen.tiny))
+    return tiny(name)
 
 
 def windows_of(backbone, pictures, n=N):
     """Return the windows the pipeline would give to this backbone."""
-    spec = backbone.spec
-    prepare = Preprocessor(spec.max_pixels, spec.patch)
-    windower = Windower(SIZE, OVERLAP, spec.feed)
-    windows = [windower.push(prepare(frame)) for frame in stream(pictures[:n], spec.needs_truth)]
-    return [w for w in [*windows, windower.flush()] if w is not None]
-
-
-def predict(backbone, windows):
-    state, predictions = backbone.init(), []
-    for window in windows:
-        state, prediction = backbone.step(state, window)
-        predictions.append(prediction)
-    return predictions
+    frames = stream(pictures[:n], backbone.spec.needs_truth)
+    return runs.windows_of(backbone, frames, SIZE, OVERLAP)
 
 
 @pytest.fixture(scope='module', params=[*NAMES, 'fake'])

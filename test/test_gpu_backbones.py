@@ -1,14 +1,13 @@
 """Network backbones on a GPU: what they say there is what they say on the CPU."""
 
+import backbone_runs as runs
+from backbone_runs import tiny, windows_of
 import numpy as np
 import pytest
 from sfm_films import film
 from sfm_runs import stream
 
-from longrecon_ros import backbones, config
 from longrecon_ros.backbones.base import LockstepBackbone, Work
-from longrecon_ros.preprocess import Preprocessor
-from longrecon_ros.windowing import Windower
 
 torch = pytest.importorskip('torch')
 
@@ -27,8 +26,7 @@ def no_tf32():
 
 
 def make(name, **options):
-    chosen = backbones.load(name)
-    return chosen(config.build(chosen.Config, {**chosen.tiny, **EXACT.get(name, {}), **options}))
+    return tiny(name, **{**EXACT.get(name, {}), **options})
 
 
 def on_gpu(name, like, precision):
@@ -43,17 +41,10 @@ def on_gpu(name, like, precision):
 
 def predict(backbone, folder=None):
     """Return predictions window by window, or of all windows at once where there is a folder."""
-    prepare = Preprocessor.of(backbone.spec)
-    windower = Windower(6, 2, backbone.spec.feed)
-    windows = [windower.push(prepare(frame)) for frame in stream(film('indoor', 26))]
-    windows = [window for window in [*windows, windower.flush()] if window is not None]
+    windows = windows_of(backbone, stream(film('indoor', 26)), 6, 2)
     if folder is not None:
         return list(backbone.predict_all(windows, Work(folder, 'film')))
-    state, predictions = backbone.init(), []
-    for window in windows:
-        state, prediction = backbone.step(state, window)
-        predictions.append(prediction)
-    return predictions
+    return runs.predict(backbone, windows)
 
 
 def distance(predictions, others, field):

@@ -1,12 +1,15 @@
 """The loger backbone: a memory that lasts, is bounded, can be kept, and cannot be poisoned."""
 
 import dataclasses
+from functools import partial
 import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
 
+import backbone_runs as runs
+from backbone_runs import black, run, tiny
 import numpy as np
 import pytest
 from sfm_films import film
@@ -16,9 +19,7 @@ from longrecon_ros import backbones, config
 from longrecon_ros.errors import ConfigError, InputError, WeightsError
 from longrecon_ros.geometry import se3
 from longrecon_ros.pipeline import Pipeline
-from longrecon_ros.preprocess import Preprocessor
 from longrecon_ros.types import FrameState
-from longrecon_ros.windowing import Windower
 
 torch = pytest.importorskip('torch')
 
@@ -26,37 +27,17 @@ SIZE, OVERLAP, N = 6, 2, 30
 pytestmark = pytest.mark.torch
 
 
-def make(**options):
-    chosen = backbones.load('loger')
-    return chosen(config.build(chosen.Config, {**chosen.tiny, **options}))
+make = partial(tiny, 'loger')
 
 
-def windows_of(backbone, n=N, change=lambda frame: frame):
-    prepare, windower = Preprocessor.of(backbone.spec), Windower(SIZE, OVERLAP)
-    frames = [prepare(change(frame)) for frame in stream(film('indoor', n))]
-    return [w for w in [*map(windower.push, frames), windower.flush()] if w is not None]
-
-
-def run(backbone, windows, state=None):
-    state = backbone.init() if state is None else state
-    states, predictions = [state], []
-    for window in windows:
-        state, prediction = backbone.step(state, window)
-        states.append(state)
-        predictions.append(prediction)
-    return states, predictions
+def windows_of(backbone, n=N, dark=()):
+    return runs.windows_of(backbone, black(stream(film('indoor', n)), dark), SIZE, OVERLAP)
 
 
 def assert_same(a, b, atol=0.0):
     np.testing.assert_array_equal(a.frame_ids, b.frame_ids)
     for name in ('T_window_camera', 'local_points', 'confidence', 'states'):
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=atol, rtol=atol)
-
-
-def black(numbers):
-    """Return a change of frames that makes some of them black."""
-    return lambda frame: dataclasses.replace(frame, image=np.zeros_like(frame.image)) \
-        if frame.index in numbers else frame
 
 
 def test_what_came_before_matters_and_a_state_is_never_written_to():
@@ -119,7 +100,7 @@ def test_windows_of_one_gauge_stay_in_one_frame_and_seams_are_aligned():
 @pytest.mark.parametrize('numbers', [{9}, {4, 5}, {0}, {11, 12, 13, 14, 15, 16}])
 def test_black_frames_do_not_reach_the_memory(numbers):
     backbone = make()
-    clear, dark = windows_of(backbone), windows_of(backbone, change=black(numbers))
+    clear, dark = windows_of(backbone), windows_of(backbone, dark=numbers)
     states, predictions = run(backbone, dark)
     for window, p in zip(dark, predictions):
         is_dark = np.isin(p.frame_ids, list(numbers))
@@ -135,7 +116,7 @@ def test_black_frames_do_not_reach_the_memory(numbers):
 
 def test_a_window_of_black_frames_alone_leaves_the_state_as_it_was():
     backbone = make()
-    windows = windows_of(backbone, change=black(set(range(6, 14))))
+    windows = windows_of(backbone, dark=set(range(6, 14)))
     states, predictions = run(backbone, windows)
     gone = next(k for k, w in enumerate(windows) if set(w.frame_ids) <= set(range(6, 14)))
     assert states[gone + 1] is states[gone]

@@ -6,6 +6,8 @@ import logging
 import subprocess
 import sys
 
+import backbone_runs as runs
+from backbone_runs import predict, tiny
 import numpy as np
 import pytest
 from sfm_films import film
@@ -17,7 +19,6 @@ from longrecon_ros.errors import ConfigError, WeightsError
 from longrecon_ros.geometry.camera import project
 from longrecon_ros.preprocess import Preprocessor
 from longrecon_ros.types import FrameState
-from longrecon_ros.windowing import Windower
 
 torch = pytest.importorskip('torch')
 
@@ -26,24 +27,9 @@ N, SIZE, OVERLAP = 14, 6, 2
 pytestmark = pytest.mark.torch
 
 
-def make(name, **options):
-    chosen = backbones.load(name)
-    return chosen(config.build(chosen.Config, {**chosen.tiny, **options}))
-
-
 def windows_of(backbone, use_K=True):
-    prepare, windower = Preprocessor.of(backbone.spec), Windower(SIZE, OVERLAP)
-    frames = [prepare(f if use_K else dataclasses.replace(f, K=None))
-              for f in stream(film('indoor', N))]
-    return [w for w in [*map(windower.push, frames), windower.flush()] if w is not None]
-
-
-def predict(backbone, windows):
-    state, predictions = backbone.init(), []
-    for window in windows:
-        state, prediction = backbone.step(state, window)
-        predictions.append(prediction)
-    return predictions
+    frames = [f if use_K else dataclasses.replace(f, K=None) for f in stream(film('indoor', N))]
+    return runs.windows_of(backbone, frames, SIZE, OVERLAP)
 
 
 def watch(backbone, part, spoil=None):
@@ -60,7 +46,7 @@ def watch(backbone, part, spoil=None):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_frames_of_the_last_window_are_not_encoded_again(name):
-    again, once = make(name, reuse_tokens=False), make(name)
+    again, once = tiny(name, reuse_tokens=False), tiny(name)
     windows = windows_of(once)
     seen_again, seen_once = watch(again, 'encode'), watch(once, 'encode')
     plain, reused = predict(again, windows), predict(once, windows)
@@ -73,7 +59,7 @@ def test_frames_of_the_last_window_are_not_encoded_again(name):
 
 @pytest.mark.parametrize('name', (*NAMES, 'loger', 'scal3r', 'stream3r'))
 def test_images_are_described_by_the_mean_of_their_tokens(name):
-    backbone = make(name)
+    backbone = tiny(name)
     window = windows_of(backbone)[0]
     seen = watch(backbone, 'encode')
     prediction = predict(backbone, [window])[0]
@@ -88,7 +74,7 @@ def test_images_are_described_by_the_mean_of_their_tokens(name):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_points_lie_on_the_rays_of_the_calibration(name):
-    backbone = make(name)
+    backbone = tiny(name)
     windows = windows_of(backbone)
     for window, p in zip(windows, predict(backbone, windows)):
         for frame, K in zip(window.frames, p.K):
@@ -97,7 +83,7 @@ def test_points_lie_on_the_rays_of_the_calibration(name):
 
 @pytest.mark.parametrize('name', ['pi3', 'pi3x'])
 def test_without_a_calibration_the_first_window_fixes_the_rays(name):
-    backbone = make(name)
+    backbone = tiny(name)
     windows = windows_of(backbone, use_K=False)
     w, h = windows[0].frames[0].size
     K = np.array([[0.8 * w, 0, (w - 1) / 2], [0, 0.9 * w, (h - 1) / 2], [0, 0, 1]])
@@ -119,7 +105,7 @@ def test_without_a_calibration_the_first_window_fixes_the_rays(name):
 
 @pytest.mark.parametrize('name', ['pi3', 'pi3x'])
 def test_the_rays_of_the_net_itself_can_be_had(name):
-    backbone = make(name, pinhole=False)
+    backbone = tiny(name, pinhole=False)
     results = []
     watch(backbone, 'decode', lambda result: results.append(result) or result)
     predictions = predict(backbone, windows_of(backbone))
@@ -139,7 +125,7 @@ def test_nonsense_from_a_net_is_no_measurement(name):
         depth[0, 2, 3:6] = torch.inf
         depth[0, 3, :2] = torch.nan
         return result._replace(**fields)
-    backbone = make(name)
+    backbone = tiny(name)
     watch(backbone, 'decode', spoil)
     p = predict(backbone, windows_of(backbone)[:1])[0]
     assert p.states.tolist() == [FrameState.LOST if i == 1 else FrameState.TRACKED
@@ -188,9 +174,9 @@ def test_images_come_in_the_size_of_the_training(name, size, expected):
 
 
 def test_limits_can_be_chosen_and_impossible_ones_are_refused():
-    spec = make('pi3', max_pixels=0, max_side_px=56).spec
+    spec = tiny('pi3', max_pixels=0, max_side_px=56).spec
     assert (spec.max_pixels, spec.max_side, spec.enlarge) == (None, 56, True)
-    assert not make('pi3', max_pixels=0).spec.enlarge, 'there is no size to grow to'
+    assert not tiny('pi3', max_pixels=0).spec.enlarge, 'there is no size to grow to'
     for name, value in (('max_pixels', -1), ('max_pixels', 195), ('max_side_px', 13)):
         with pytest.raises(ConfigError, match=f'{name}: expected 0 .no limit. or at least a pat'):
             config.build(backbones.load('pi3').Config, {name: value})
@@ -198,25 +184,25 @@ def test_limits_can_be_chosen_and_impossible_ones_are_refused():
 
 def test_what_cannot_run_is_refused_in_words(tmp_path):
     with pytest.raises(ConfigError, match='no weights are published for tiny'):
-        make('pi3', weights='')
+        tiny('pi3', weights='')
     with pytest.raises(ConfigError, match=r'pi3\.device: expected auto, cpu'):
-        make('pi3', device='gpu0')
+        tiny('pi3', device='gpu0')
     with pytest.raises(ConfigError, match='holds no exported graphs'):
-        make('pi3', graphs=str(tmp_path))
+        tiny('pi3', graphs=str(tmp_path))
     with pytest.raises(WeightsError, match='there is no such file of weights'):
-        make('pi3', weights=str(tmp_path / 'model.safetensors'))
+        tiny('pi3', weights=str(tmp_path / 'model.safetensors'))
     with pytest.raises(ConfigError, match='has no weights'):
         backbones.load('sfm').check_weights(tmp_path)
 
 
 def test_weights_of_a_file_are_loaded_and_named(tmp_path, caplog):
     save_file = pytest.importorskip('safetensors.torch').save_file
-    random = make('vggt')
+    random = tiny('vggt')
     path = tmp_path / 'mine.safetensors'
     save_file({key: value.contiguous() for key, value
                in random.export_net()[0].state_dict().items()}, path)
     with caplog.at_level(logging.INFO):
-        loaded = make('vggt', weights=str(path))
+        loaded = tiny('vggt', weights=str(path))
     assert f'weights {path}, licence not known; float32 on cpu' in caplog.text
     assert random.is_untrained and not loaded.is_untrained
     windows = windows_of(loaded)
@@ -228,11 +214,11 @@ def test_the_licence_of_published_weights_is_said(tmp_path, caplog, monkeypatch)
     save_file = pytest.importorskip('safetensors.torch').save_file
     monkeypatch.setenv('LONGRECON_WEIGHTS', str(tmp_path))
     (tmp_path / 'pi3').mkdir()
-    save_file(make('pi3').export_net()[0].state_dict(), tmp_path / 'pi3' / 'model.safetensors')
+    save_file(tiny('pi3').export_net()[0].state_dict(), tmp_path / 'pi3' / 'model.safetensors')
     chosen = backbones.load('pi3')
     # the file that was published would be 4 GB: a small one lies in its place
     with caplog.at_level(logging.INFO):
-        make('pi3', weights='pi3')
+        tiny('pi3', weights='pi3')
     assert 'licence CC BY-NC 4.0' in caplog.text
     with pytest.raises(WeightsError, match='not the weights of pi3.* of another shape'):
         chosen.check_weights(tmp_path / 'pi3' / 'model.safetensors')

@@ -2,16 +2,15 @@
 
 import dataclasses
 
+import backbone_runs as runs
+from backbone_runs import black, run, tiny
 import numpy as np
 import pytest
 from sfm_films import film
 from sfm_runs import stream
 
-from longrecon_ros import backbones, config
 from longrecon_ros.errors import ConfigError, WeightsError
-from longrecon_ros.preprocess import Preprocessor
 from longrecon_ros.types import FrameState
-from longrecon_ros.windowing import Windower
 
 torch = pytest.importorskip('torch')
 
@@ -20,26 +19,11 @@ pytestmark = pytest.mark.torch
 
 
 def make(**options):
-    chosen = backbones.load('scal3r')
-    return chosen(config.build(chosen.Config, {**chosen.tiny, 'orthogonal': 'float32', **options}))
+    return tiny('scal3r', **{'orthogonal': 'float32', **options})
 
 
 def windows_of(backbone, dark=()):
-    prepare, windower = Preprocessor.of(backbone.spec), Windower(SIZE, OVERLAP)
-    frames = [dataclasses.replace(f, image=np.zeros_like(f.image)) if f.index in dark else f
-              for f in stream(film('indoor', N))]
-    windows = [windower.push(prepare(frame)) for frame in frames]
-    return [w for w in [*windows, windower.flush()] if w is not None]
-
-
-def run(backbone, windows, state=None):
-    state = backbone.init() if state is None else state
-    states, predictions = [state], []
-    for window in windows:
-        state, prediction = backbone.step(state, window)
-        states.append(state)
-        predictions.append(prediction)
-    return states, predictions
+    return runs.windows_of(backbone, black(stream(film('indoor', N)), dark), SIZE, OVERLAP)
 
 
 def test_a_window_recalls_what_was_stored_before_it():

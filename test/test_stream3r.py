@@ -1,8 +1,11 @@
 """STream3R: a stream frame by frame is what the whole sequence is at once, and does not grow."""
 
 import dataclasses
+from functools import partial
 import json
 
+import backbone_runs as runs
+from backbone_runs import predict, run, tiny
 import numpy as np
 import pytest
 from sfm_films import film
@@ -12,9 +15,7 @@ from longrecon_ros import backbones, config
 from longrecon_ros.cli.main import main
 from longrecon_ros.errors import ConfigError, InputError
 from longrecon_ros.pipeline import Pipeline
-from longrecon_ros.preprocess import Preprocessor
 from longrecon_ros.types import FrameState
-from longrecon_ros.windowing import Windower
 
 torch = pytest.importorskip('torch')
 
@@ -176,25 +177,11 @@ def test_only_one_frame_at_a_time():
 
 # the backbone
 
-def make(**options):
-    chosen = backbones.load('stream3r')
-    return chosen(config.build(chosen.Config, {**chosen.tiny, **options}))
+make = partial(tiny, 'stream3r')
 
 
 def windows_of(backbone, n=20, size=6, overlap=2, pictures=None):
-    spec = backbone.spec
-    prepare, windower = Preprocessor.of(spec), Windower(size, overlap, spec.feed)
-    frames = stream(pictures or film('indoor', n))
-    found = [windower.push(prepare(frame)) for frame in frames]
-    return [window for window in [*found, windower.flush()] if window is not None]
-
-
-def predict(backbone, windows):
-    state, predictions = backbone.init(), []
-    for window in windows:
-        state, prediction = backbone.step(state, window)
-        predictions.append(prediction)
-    return state, predictions
+    return runs.windows_of(backbone, stream(pictures or film('indoor', n)), size, overlap)
 
 
 def joined(predictions, field):
@@ -204,8 +191,8 @@ def joined(predictions, field):
 @pytest.mark.parametrize('mode', ['window', 'causal'])
 def test_how_frames_are_put_into_windows_does_not_matter(mode):
     backbone = make(mode=mode)
-    _, few = predict(backbone, windows_of(backbone))
-    _, single = predict(backbone, windows_of(backbone, size=2, overlap=1))
+    few = predict(backbone, windows_of(backbone))
+    single = predict(backbone, windows_of(backbone, size=2, overlap=1))
     assert [len(p.frame_ids) for p in few] == [6, 4, 4, 4, 2]
     assert [len(p.frame_ids) for p in single] == [2] + 18 * [1]
     for field in ('T_window_camera', 'local_points', 'confidence', 'rgb', 'frame_ids'):
@@ -220,10 +207,10 @@ def test_the_mode_decides_what_the_pipeline_does():
     full = make(mode='full')
     assert (full.spec.gauge, full.spec.feed, full.spec.align, full.spec.layerwise) == \
         ('window', 'all', 'sim3', True)
-    _, predictions = predict(full, windows_of(full))
+    predictions = predict(full, windows_of(full))
     other = backbones.load('vggt')
     other = other(config.build(other.Config, other.tiny))
-    for a, b in zip(predictions, predict(other, windows_of(other))[1]):
+    for a, b in zip(predictions, predict(other, windows_of(other))):
         np.testing.assert_array_equal(a.local_points, b.local_points)
         np.testing.assert_array_equal(a.T_window_camera, b.T_window_camera)
 
@@ -231,7 +218,7 @@ def test_the_mode_decides_what_the_pipeline_does():
 def test_causal_has_an_end_that_says_what_to_do():
     backbone = make(mode='causal', max_frames=11)
     windows = windows_of(backbone)
-    state, _ = predict(backbone, windows[:2])
+    (*_, state), _ = run(backbone, windows[:2])
     with pytest.raises(InputError, match='max_frames: the stream remembers 10 frames .* pass 11 '
                                          'with those from 10 to 13; .*stream3r.mode to window'):
         backbone.step(state, windows[2])
@@ -259,10 +246,10 @@ def test_frames_that_are_not_finite_are_lost_and_not_remembered(mode, bad, caplo
     backbone, healthy = make(mode=mode), make(mode=mode)
     spoil(backbone, bad)
     pictures = film('indoor', 20)
-    state, predictions = predict(backbone, windows_of(backbone))
+    (*_, state), predictions = run(backbone, windows_of(backbone))
     good = [i for i in range(20) if i not in bad]
     # the others are as if the bad ones had never come
-    _, expected = predict(healthy, windows_of(healthy, pictures=[pictures[i] for i in good]))
+    expected = predict(healthy, windows_of(healthy, pictures=[pictures[i] for i in good]))
     states = joined(predictions, 'states')
     assert states.tolist() == [FrameState.LOST if i in bad else FrameState.TRACKED
                                for i in range(20)]
@@ -281,7 +268,7 @@ def test_blank_images_never_reach_the_net():
     for i in (0, 7, *range(10, 14)):
         blank = np.full_like(pictures[i].image, 255 * (i % 2))
         pictures[i] = dataclasses.replace(pictures[i], image=blank)
-    state, predictions = predict(backbone, windows_of(backbone, pictures=pictures))
+    (*_, state), predictions = run(backbone, windows_of(backbone, pictures=pictures))
     states = joined(predictions, 'states')
     assert np.flatnonzero(states == FrameState.LOST).tolist() == [0, 7, 10, 11, 12, 13]
     assert state.cache.n_frames == 14
@@ -330,7 +317,7 @@ def test_tensors_of_training_are_found_under_their_prefix(tmp_path):
     loaded, random = make(weights=str(path)), make()
     assert random.is_untrained and not loaded.is_untrained
     windows = windows_of(random, 8)
-    for a, b in zip(predict(random, windows)[1], predict(loaded, windows)[1]):
+    for a, b in zip(predict(random, windows), predict(loaded, windows)):
         np.testing.assert_array_equal(a.local_points, b.local_points)
 
 
