@@ -11,6 +11,7 @@ data_files = [
     (share + '/config', glob('config/*')),
     (share + '/launch', glob('launch/*.launch.py')),
     (share + '/rviz', glob('rviz/*.rviz')),
+    (share + '/foxglove', glob('foxglove/*.json')),
 ]
 # `ros2 run` looks in lib/<package>. colcon puts the entry points there (setup.cfg), wheels ignore
 # that setting and get plain scripts instead.

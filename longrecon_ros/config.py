@@ -130,6 +130,10 @@ class Config:
     """For ``build(alignment.LayerwiseConfig, ...)``."""
     loop: Section
     """For ``build(loop.settings.LoopConfig, ...)``."""
+    tracking: Section
+    """For ``build(tracking.TrackingConfig, ...)``; the node's."""
+    scale: Section
+    """For ``build(scale.ScaleConfig, ...)``; the node's."""
     backbone_options: Section
     """The section named after the backbone, for ``build(Backbone.Config, ...)``."""
     node: Section
@@ -162,6 +166,8 @@ def load(path: Optional[Path] = None, overrides: Mapping = _NOTHING) -> Config:
         pipeline=build(PipelineConfig, root['pipeline']),
         layerwise=root['layerwise'],
         loop=root['loop'],
+        tracking=root['tracking'],
+        scale=root['scale'],
         backbone_options=root[backbone] if isinstance(root.get(backbone), Section)
         else Section({}, backbone),
         node=root['node'])
@@ -199,6 +205,7 @@ def as_flat_dict(config: Config) -> Dict[str, Any]:
     tree = {'backbone': config.backbone, 'align': config.align,
             'window': dataclasses.asdict(config.window), 'map': dataclasses.asdict(config.map),
             'pipeline': dataclasses.asdict(config.pipeline), 'layerwise': config.layerwise,
+            'loop': config.loop, 'tracking': config.tracking, 'scale': config.scale,
             config.backbone: config.backbone_options, 'node': config.node}
     return {key: value for key, value in _flatten(tree).items() if value != {}}
 

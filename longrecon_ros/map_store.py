@@ -11,7 +11,8 @@ import json
 from pathlib import Path
 import secrets
 import shutil
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from types import MappingProxyType
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 import zipfile
 
 import numpy as np
@@ -26,6 +27,10 @@ from .types import Submap, Trajectory
 
 FORMAT = 1
 MANIFEST = 'map.json'
+OTHERS = ('stream',)
+"""What may be saved beside a map: the state of a stream that goes on (`checkpoint`)."""
+_PARTS = ('graph', 'places', 'sessions')
+_NOTHING: Mapping = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +61,13 @@ class MapRecord:
 
 
 def save_map(folder: Path, record: MapRecord,
-             submaps: Optional[Callable[[int], Submap]] = None) -> None:
+             submaps: Optional[Callable[[int], Submap]] = None,
+             others: Mapping[str, Mapping[str, np.ndarray]] = _NOTHING) -> Dict[int, Path]:
     """Write a map; ``submaps`` returns those that ``record.files`` has no file of.
 
-    Files that are in ``folder`` stay as they are, others are copied.
+    Files that are in ``folder`` stay as they are, others are copied. ``others`` are further
+    arrays that go with it, in groups by name (`OTHERS`); `load_map_with` returns them. Returns
+    the files of all submaps.
 
     Raises InputError where it cannot be written, or where the folder holds something else.
     """
@@ -67,22 +75,36 @@ def save_map(folder: Path, record: MapRecord,
     _check_target(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        entries = [_submap_entry(folder, i, record, submaps) for i in record.poses]
+        known = _known_entries(folder)
+        entries = [_submap_entry(folder, i, record, submaps, known) for i in record.poses]
         parts = {'graph': _write_arrays(folder, 'graph', _edge_arrays(record.edges)),
                  'places': _write_arrays(folder, 'places', {
                      **{f'index_{key}': value for key, value in record.places.items()},
                      'submap_ids': np.array(record.place_ids, np.int64)}),
-                 'sessions': _write_arrays(folder, 'sessions', _session_arrays(record.sessions))}
+                 'sessions': _write_arrays(folder, 'sessions', _session_arrays(record.sessions)),
+                 **{name: _write_arrays(folder, name, others[name]) for name in others}}
         manifest = {'format': FORMAT, 'longrecon_ros': __version__, 'scale': record.scale,
                     'simulated': record.is_simulated, 'untrained': record.is_untrained,
-                    'voxel_m': record.voxel_m, 'about': dict(record.about), 'parts': parts,
-                    'submaps': entries}
-        write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + '\n')
+                    'voxel_m': record.voxel_m, 'about': dict(record.about), 'parts': parts}
+        write_text(folder / MANIFEST, _manifest_text(manifest, entries))
     except OSError as error:
         raise InputError(f'{folder}: the map cannot be written ({error.strerror}); what was there '
                          'before is as it was; make room, or choose another folder') from None
-    _remove_others(folder, [MANIFEST, *(part['file'] for part in parts.values()),
-                            *(entry['file'] for entry in entries)])
+    _remove_others(folder, {MANIFEST, *(part['file'] for part in parts.values()),
+                            *(entry['file'] for entry in entries)})
+    return {entry['id']: folder / entry['file'] for entry in entries}
+
+
+def remove_map(folder: Path) -> None:
+    """Remove a map, if there is one; other files of the folder stay. InputError if that fails."""
+    try:
+        if Path(folder).is_dir():
+            # first what makes a map of the rest
+            (Path(folder) / MANIFEST).unlink(missing_ok=True)
+            _remove_others(Path(folder), set())
+    except OSError as error:
+        raise InputError(f'{folder}: the map cannot be removed ({error.strerror}); remove the '
+                         'folder') from None
 
 
 def load_map(folder: Path) -> MapRecord:
@@ -91,6 +113,11 @@ def load_map(folder: Path) -> MapRecord:
     All checksums are compared. Raises InputError where there is no map, or one that is damaged or
     newer.
     """
+    return load_map_with(folder)[0]
+
+
+def load_map_with(folder: Path) -> Tuple[MapRecord, Dict[str, Dict[str, np.ndarray]]]:
+    """Return what `load_map` does, and the further arrays that were saved with it."""
     folder = Path(folder)
     manifest = read_manifest(folder)
     try:
@@ -101,7 +128,7 @@ def load_map(folder: Path) -> MapRecord:
         parts = {name: dict(np.load(folder / part['file'], allow_pickle=False))
                  for name, part in manifest['parts'].items()}
         places = parts['places']
-        return MapRecord(
+        record = MapRecord(
             poses, {entry['id']: entry['session'] for entry in manifest['submaps']},
             _sessions(parts['sessions']), _edges(parts['graph']),
             {key.removeprefix('index_'): value for key, value in places.items()
@@ -109,6 +136,7 @@ def load_map(folder: Path) -> MapRecord:
             float(manifest['voxel_m']), manifest['scale'], manifest['simulated'],
             manifest['untrained'], manifest['about'],
             {entry['id']: folder / entry['file'] for entry in manifest['submaps']})
+        return record, {name: arrays for name, arrays in parts.items() if name not in _PARTS}
     except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f'{folder}: the map is damaged ({error}); take a copy of it') from None
 
@@ -144,29 +172,52 @@ def _check_target(folder: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name.startswith(('submap', 'graph', 'places', 'sessions', '.')) or name == MANIFEST
+    return name.startswith(('submap', *_PARTS, *OTHERS, '.')) or name == MANIFEST
 
 
-def _remove_others(folder: Path, names: List[str]) -> None:
+def _remove_others(folder: Path, names: Set[str]) -> None:
     for path in folder.iterdir():
         if path.name not in names and _is_ours(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 
+def _manifest_text(manifest: Mapping[str, Any], entries: List[Dict[str, Any]]) -> str:
+    """Return JSON with a line a submap."""
+    lines = ',\n  '.join(json.dumps(entry) for entry in entries)
+    return f'{json.dumps(manifest, indent=1)[:-2]},\n "submaps": [\n  {lines}\n ]\n}}\n'
+
+
+def _known_entries(folder: Path) -> Dict[str, Dict[str, Any]]:
+    """Return size and checksum of the files that the map in a folder names, if there is one.
+
+    Such a file is not read again: it was never written over, and where it was damaged since, its
+    old checksum tells.
+    """
+    try:
+        entries = read_manifest(folder)['submaps']
+        return {entry['file']: {key: entry[key] for key in ('file', 'bytes', 'blake2b')}
+                for entry in entries}
+    except (InputError, KeyError, TypeError):
+        return {}
+
+
 def _submap_entry(folder: Path, submap_id: int, record: MapRecord,
-                  submaps: Optional[Callable[[int], Submap]]) -> Dict[str, Any]:
+                  submaps: Optional[Callable[[int], Submap]],
+                  entries: Mapping[str, Dict[str, Any]]) -> Dict[str, Any]:
     path, known = (folder / f'submap{submap_id:06d}-{secrets.token_hex(4)}.npz',
                    record.files.get(submap_id))
     if known is None:
         write_submap(path, submaps(submap_id))
-    elif known.parent.resolve() == folder.resolve():
+    elif known.parent == folder or known.parent.resolve() == folder.resolve():
         path = known
+        path.stat()                         # an OSError where it is gone
     else:
         with known.open('rb') as source, atomic_file(path) as target:
             shutil.copyfileobj(source, target)
     pose = record.poses[submap_id]
     return {'id': submap_id, 'session': record.session_of[submap_id], 'scale': pose.scale,
-            'R': pose.R.tolist(), 't': pose.t.tolist(), **_file_entry(path)}
+            'R': pose.R.tolist(), 't': pose.t.tolist(),
+            **(entries.get(path.name) or _file_entry(path))}
 
 
 def _write_arrays(folder: Path, name: str, arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from .alignment.bridging import median_depth
 from .chain import Link
+from .checkpoint import Checkpoint, ContinuedLoops, Resume
 from .config import MapConfig
 from .errors import ConfigError
 from .geometry import se3
@@ -27,10 +28,10 @@ from .loop.settings import LoopConfig
 from .loop.window import frames_of, place_together
 from .map_store import MapRecord, Session
 from .mapping.atlas import Atlas
-from .mapping.free_space import Evidence
 from .mapping.normals import normals
 from .mapping.pose_log import PoseLog
 from .mapping.submap import build_submap, key_frame, place
+from .mapping.tiles import believed
 from .mapping.voxel_map import VoxelMap
 from .types import (
     Frame,
@@ -43,8 +44,6 @@ from .types import (
     View,
     Window,
 )
-
-_NEAR = 2                                   # submaps to each side whose views tell of a submap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,17 +64,25 @@ class Mapper:
     most ``loop.max_waiting`` windows behind; results then depend on its pace. Without, everything
     is done when `add` returns, and results are the same every time. ``predict``, if given, is what
     the backbone says of images of their own: closures are then looked at once more by it.
+    ``base`` is a map to go on in, in a session of its own; ``resume`` has what a session goes on
+    from that another process began.
     """
 
     def __init__(self, map: MapConfig, loop: LoopConfig, use_thread: bool = False,
                  base: Optional[MapRecord] = None, is_mapping: bool = True,
-                 predict: Optional[Callable[[Sequence[Frame]], Prediction]] = None):
+                 predict: Optional[Callable[[Sequence[Frame]], Prediction]] = None,
+                 resume: Optional[Resume] = None):
         self._predict = predict
         self._map, self._loop, self._base, self._is_mapping = map, loop, base, is_mapping
         self.atlas = Atlas(int(map.budget_mb * 1e6), map.thin_share)
         self.poses = PoseLog()
         self._first_id = self.session = 0
-        self._loops = self._begin('words') if base is None else self._go_on(base)
+        own = None if resume is None else resume.checkpoint
+        self._base = base if own is None else own.base()
+        record = base if own is None else own.record
+        self._files = dict(record.files) if record else {}
+        self._is_resumed = resume is not None
+        self._loops = self._begin('words') if record is None else self._go_on(record, resume)
         self._pool = ThreadPoolExecutor(1, 'loops') if use_thread and loop.use else None
         self._pending: Deque[Future] = deque()
         self._T_odom_submap: Dict[int, np.ndarray] = {}
@@ -84,27 +91,55 @@ class Mapper:
         self.closures: List[LoopClosure] = []
         self.n_bends = 0                    # times that submaps were moved
         self._loop_ms = 0.0                 # of `_taken_from`, since the last window
+        self._untold: Tuple[LoopClosure, ...] = ()      # closures that no `Mapped` has told
+        self._T_map_start = np.eye(4)       # T_map_odom of the first submap
+        if resume is not None:
+            self._restore(resume)
 
     def _begin(self, kind: str) -> Loops:
-        return Loops(self._closer(PlaceIndex(self._loop.recognition(), kind), []),
-                     self._loop.drift())
+        closer = self._closer(PlaceIndex(self._loop.recognition(), kind), [])
+        return (ContinuedLoops if self._is_resumed else Loops)(closer, self._loop.drift())
 
-    def _go_on(self, base: MapRecord) -> Loops:
-        """Take in a map from disk."""
-        index = PlaceIndex.from_state(self._loop.recognition(), base.places)
+    def _go_on(self, record: MapRecord, resume: Optional[Resume]) -> Loops:
+        """Take in a map from disk, or all of it that was there when another process ended."""
+        index = PlaceIndex.from_state(self._loop.recognition(), record.places)
         graph = PoseGraph()
-        for submap_id, pose in base.poses.items():
-            self.atlas.add_file(submap_id, pose, base.files[submap_id])
+        for submap_id, pose in record.poses.items():
+            self.atlas.add_file(submap_id, pose, record.files[submap_id])
             graph.add_node(submap_id, pose)
-        for edge in base.edges:
+        for edge in record.edges:
             graph.add_edge(edge)
+        older = {} if self._base is None else self._base.poses
         if not self._is_mapping:
-            graph.fix(base.poses)
-        self._first_id = max(base.poses, default=-1) + 1
-        self.session = max(base.sessions, default=-1) + 1
-        located = [i for i, session in base.sessions.items() if session.is_located]
-        return Loops(self._closer(index, list(base.place_ids)), self._loop.drift(), graph,
-                     base.session_of, located, remember=self._is_mapping)
+            graph.fix(older)
+        self._first_id = max(older, default=-1) + 1
+        self.session = max(self._base.sessions, default=-1) + 1 if self._base else 0
+        located = [i for i, session in record.sessions.items() if session.is_located]
+        given = (self._closer(index, list(record.place_ids)), self._loop.drift(), graph,
+                 record.session_of, located, self._is_mapping)
+        if resume is None:
+            return Loops(*given)
+        if resume.checkpoint is None and resume.tail.is_located:
+            located.append(self.session)
+        return ContinuedLoops(*given, resume.checkpoint)
+
+    def _restore(self, resume: Resume) -> None:
+        """Go on in the session of another process, or, without a checkpoint, where it was."""
+        own, tail = resume.checkpoint, resume.tail
+        if own is None:
+            next_id = self._first_id + tail.n_windows
+            self._T_map_start = self._T_map_odom = np.array(tail.T_map_odom)
+            self.n_bends = int((self._T_map_start != np.eye(4)).any())
+        else:
+            self.poses = PoseLog.from_state(own.poses)
+            self._T_odom_submap = dict(own.T_odom_submap)
+            self._last = next_id = next(reversed(self._T_odom_submap))
+            self.closures, self.n_bends = list(own.closures), own.n_bends
+            self._use_tokens = str(own.record.places['kind']) == 'tokens'
+            if not self._is_odom:
+                self._T_map_odom = self._newest(tail.prediction.T_window_camera[-1])
+        # what the checkpoint has not; what it has is no worse
+        self.poses.add(tail.prediction, tail.stamps_ns, False, next_id)
 
     def _choose_kind(self, first: Prediction) -> None:
         """Know places by what the backbone says of images, if it does, else by words."""
@@ -132,7 +167,7 @@ class Mapper:
 
         Waits for closures. Not for a stream that only localises: its submaps would be in it.
         """
-        self.wait()
+        self._untold += self.wait()
         base, own = self._base, Session(self.trajectory(), self.poses.states(), self.is_located)
         sessions = {**(base.sessions if base else {}), self.session: own}
         session_of = {**(base.session_of if base else {}),
@@ -140,8 +175,17 @@ class Mapper:
         closer = self._loops.closer
         return MapRecord(self.atlas.poses(), session_of, sessions,
                          tuple(self._loops.graph.edges), closer.index.state(),
-                         tuple(closer.submap_ids), voxel_m,
-                         files=dict(base.files) if base else {}, **about)
+                         tuple(closer.submap_ids), voxel_m, files=dict(self._files), **about)
+
+    def checkpoint(self, record: MapRecord, first_stamp_ns: int) -> Optional[Checkpoint]:
+        """Return what a later process goes on from; None before the first window.
+
+        ``record`` is that of now, ``first_stamp_ns`` tells the stream from others.
+        """
+        if not self._T_odom_submap:
+            return None
+        return Checkpoint(record, self.session, first_stamp_ns, self.poses.state(),
+                          dict(self._T_odom_submap), tuple(self.closures), self.n_bends)
 
     @property
     def counts(self) -> Counts:
@@ -163,11 +207,13 @@ class Mapper:
         self.poses.add(aligned, stamps_ns, link.linked, submap.id)
         T_odom = aligned.T_window_camera[window.n_overlap]
         step = self._step(submap, T_odom, median_depth(aligned), link.linked)
-        pose = (Sim3.from_rigid(T_odom) if self._is_odom or self._last is None
-                else self.atlas.pose(self._last) @ step.T_previous_submap)
+        if self._last is None or self._is_odom:
+            pose = Sim3.from_rigid(self._T_map_start @ T_odom)
+        else:
+            pose = self.atlas.pose(self._last) @ step.T_previous_submap
         self.atlas.add(submap, pose)
         self._T_odom_submap[submap.id], self._last = T_odom.copy(), submap.id
-        closures = self._bend(step)
+        closures, self._untold = self._untold + self._bend(step), ()
         if not self._is_odom:
             self._T_map_odom = self._newest(aligned.T_window_camera[-1])
         return Mapped(place(submap, T_odom), self._T_map_odom, closures, self._loop_ms,
@@ -190,7 +236,7 @@ class Mapper:
 
     def trajectory(self) -> Trajectory:
         """Return a pose for every frame so far, in the map."""
-        if self._is_odom:
+        if self._is_odom or not self._T_odom_submap:
             return self.poses.trajectory()
         return self.poses.corrected(self._T_odom_submap, self.atlas.poses())
 
@@ -226,6 +272,8 @@ class Mapper:
         if self._last is not None:
             T = se3.relative(self._T_odom_submap[self._last], T_odom)
             relative, length = Sim3.from_rigid(T), float(np.linalg.norm(T[:3, 3]))
+        elif self._is_resumed:
+            relative = Sim3.from_rigid(self._T_map_start @ T_odom)
         keyframe = submap.keyframes[0] if submap.keyframes else None
         return Step(submap.id, self._last, relative, length, depth, is_linked, keyframe,
                     self.session)
@@ -304,18 +352,11 @@ def with_normals(atlas: Atlas, voxel_m: float, max_points: int) -> PointCloud:
 
 def fuse(atlas: Atlas, voxels: VoxelMap, start: int, use_views: bool) -> None:
     """Put the submaps from a position on into voxels, where they lie now; see `fused`."""
-    ids = atlas.ids
     near: Dict[int, List[View]] = {}
-    for position in range(start, len(ids)):
-        submap = atlas.submap(ids[position])
-        cloud, keep = atlas.cloud_of(submap), np.ones(len(submap.points), bool)
-        if use_views:
-            around = ids[max(0, position - _NEAR):position + _NEAR + 1]
-            near = {i: near.get(i) or atlas.views_of(i) for i in around}
-            evidence = Evidence(cloud.points)
-            for view in (view for views in near.values() for view in views):
-                evidence.add(view.T_submap_camera, view.K, view.depth)
-            keep = ~evidence.is_contradicted()
+    for submap_id in atlas.ids[start:]:
+        submap = atlas.submap(submap_id)
+        cloud = atlas.cloud_of(submap)
+        keep = believed(atlas, submap, near) if use_views else np.ones(len(submap.points), bool)
         weights = None if submap.weights is None else submap.weights[keep]
         voxels.insert(PointCloud(cloud.points[keep], cloud.colors[keep]), weights)
 

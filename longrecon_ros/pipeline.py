@@ -1,6 +1,6 @@
 """From images to odometry and a cloud: the story of the package in one synchronous class."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 import threading
 import time
@@ -14,8 +14,10 @@ from .alignment.base import Aligner
 from .alignment.bridging import median_depth
 from .alignment.intrinsics import SharedIntrinsics
 from .alignment.links import LinkStatistics
+from .alignment.uncertainty import TURN_SHARE
 from .backbones.base import Backbone, BackboneSpec, LockstepBackbone, Work
 from .chain import Chain
+from .checkpoint import Checkpoint, Resume, Tail
 from .config import build, Config, MapConfig, WindowConfig
 from .errors import ConfigError, InputError
 from .loop.settings import LoopConfig
@@ -49,32 +51,39 @@ class Pipeline:
     odom is the frame of the first camera, in the units of the first window that has any; the map
     begins there, and closures move it over odom. Every frame gets a pose, also where the camera
     is lost. Memory is bounded but for these poses and a few kilobytes a window.
+
+    With ``resume`` it goes on in a stream that another process began: the frames of the tail are
+    to be given again, as they were, and then those after them. ``entry`` is for `Chain`.
     """
 
     def __init__(self, backbone: Backbone, aligner: Aligner, window: WindowConfig,
                  map: MapConfig, loop: LoopConfig, layerwise: Optional[LayerwiseConfig] = None,
                  is_live: bool = False, base: Optional[MapRecord] = None,
-                 is_mapping: bool = True):
-        self._base, self._is_mapping = base, is_mapping
+                 is_mapping: bool = True, resume: Optional[Resume] = None,
+                 entry: Optional[Aligner] = None):
+        self._base, self._is_mapping, self._entry = base, is_mapping, entry
         self._backbone, self._aligner, self._layerwise = backbone, aligner, layerwise
         self._window_config, self._map_config, self._loop_config = window, map, loop
         self._use_loop_thread = (is_live if loop.use_thread == 'auto'
                                  else loop.use_thread == 'always')
         self._mapper: Optional[Mapper] = None
         self._one_step = threading.Lock()   # the backbone takes one window at a time
-        self.reset()
+        self._start(resume)
 
     @classmethod
     def from_config(cls, config: Config, is_live: bool = False,
-                    base: Optional[MapRecord] = None, is_mapping: bool = True) -> 'Pipeline':
+                    base: Optional[MapRecord] = None, is_mapping: bool = True,
+                    resume: Optional[Resume] = None,
+                    backbone: Optional[Backbone] = None) -> 'Pipeline':
         """Build the backbone and all stages; ConfigError where parameters contradict.
 
         With ``is_live`` closures are searched in a thread beside the stream
         (``loop.use_thread: auto``). ``base`` is a map to go on in, which stays as it is unless
-        ``is_mapping``.
+        ``is_mapping``; a checkpoint in ``resume`` holds it already. ``backbone`` is one that was
+        built from the same configuration, to be used again.
         """
         Chosen = backbones.load(config.backbone)
-        backbone = Chosen(build(Chosen.Config, config.backbone_options))
+        backbone = backbone or Chosen(build(Chosen.Config, config.backbone_options))
         align = backbone.spec.align if config.align == 'auto' else config.align
         layerwise = _layerwise(build(LayerwiseConfig, config.layerwise), backbone.spec, align)
         _check_chain(backbone.spec, align, config.window)
@@ -83,14 +92,20 @@ class Pipeline:
             raise ConfigError(f'loop.use_window: {config.backbone} is no network that could see '
                               'two places in one window; set it to false')
         return cls(backbone, make_aligner(align, layerwise), config.window, config.map,
-                   loop, layerwise, is_live, base, is_mapping)
+                   loop, layerwise, is_live, base, is_mapping, resume,
+                   _entry(backbone.spec, align))
 
     def reset(self) -> None:
         """Forget everything: the next frame begins a new stream."""
-        spec = self._backbone.spec
+        self._start(None)
+
+    def _start(self, resume: Optional[Resume]) -> None:
+        spec, tail = self._backbone.spec, resume.tail if resume else None
         # of infer
         self._prepare = Preprocessor.of(spec)
-        self._windower = Windower(self._window_config.size, self._window_config.overlap, spec.feed)
+        seen = (tail.n_windows, tail.prediction.frame_ids.tolist()) if tail else ()
+        self._windower = Windower(self._window_config.size, self._window_config.overlap,
+                                  spec.feed, *seen)
         self._state = self._backbone.init()
         self._last_frame: Optional[Frame] = None
         self._start_s: Optional[float] = None
@@ -100,15 +115,37 @@ class Pipeline:
         layerwise, intrinsics = self._layerwise, None
         if layerwise is not None and layerwise.shared_intrinsics:
             intrinsics = SharedIntrinsics(layerwise.faithful)
-        self._chain = Chain(self._aligner, spec.gauge, intrinsics)
+        # the truth comes with the true intrinsics
+        self._chain = Chain(self._aligner, spec.gauge, intrinsics, tail, self._entry,
+                            0.0 if spec.needs_truth else TURN_SHARE)
         if self._mapper is not None:
             self._mapper.close()
         self._mapper = Mapper(self._map_config, self._loop_config, self._use_loop_thread,
                               self._base, self._is_mapping,
-                              self._predict_pair if self._loop_config.use_window else None)
-        self._voxel_m = self._map_config.voxel_m or (self._base.voxel_m if self._base else 0.0)
+                              self._predict_pair if self._loop_config.use_window else None,
+                              resume)
+        self._voxel_m = (self._map_config.voxel_m or (self._base.voxel_m if self._base else 0.0)
+                         or (tail.voxel_m if tail else 0.0))
         self._voxels: Optional[VoxelMap] = None     # of the first submaps, until the map is bent
         self._voxels_bend = self._n_fused = 0
+
+    @property
+    def backbone(self) -> Backbone:
+        """What predicts; it may be given to another pipeline when this one is closed."""
+        return self._backbone
+
+    @property
+    def voxel_m(self) -> float:
+        """Edge of the cloud's voxels, odom units; 0 before the first window with depth."""
+        return self._voxel_m
+
+    def warm_up(self, width: int = 640, height: int = 480) -> None:
+        """Have the backbone see a window of noise, so that the first real one takes no longer."""
+        rng = np.random.default_rng(0)
+        prepare = Preprocessor.of(self._backbone.spec)
+        frames = tuple(prepare(Frame(i, i, rng.integers(0, 255, (height, width, 3), np.uint8)))
+                       for i in range(self._window_config.size))
+        self._predict_pair(frames)
 
     @property
     def is_untrained(self) -> bool:
@@ -201,7 +238,7 @@ class Pipeline:
         new = slice(window.n_overlap, None)
         return Update(aligned.frame_ids[new], window.stamps_ns[new], aligned.T_window_camera[new],
                       aligned.states[new], mapped.T_map_odom, mapped.cloud, aligned, link.linked,
-                      link.log_scale, timings_ms, spans_s, mapped.closures)
+                      link.log_scale, timings_ms, spans_s, mapped.closures, link.covariance)
 
     @property
     def mapper(self) -> Mapper:
@@ -231,6 +268,21 @@ class Pipeline:
         return self._mapper.record(
             self._voxel_m, scale=spec.scale, is_simulated=spec.needs_truth,
             is_untrained=self._backbone.is_untrained, about={'backbone': spec.name})
+
+    def tail(self) -> Optional[Tail]:
+        """Return the end of the stream, to be kept outside the process; None at its beginning.
+
+        It holds the frames that the next window shares with the last one, one at least. With
+        registration at rest.
+        """
+        tail = self._chain.tail(max(1, self._window_config.overlap))
+        return tail and replace(tail, voxel_m=self._voxel_m, T_map_odom=self._mapper.T_map_odom,
+                                is_located=self._mapper.is_located)
+
+    def checkpoint(self) -> Optional[Checkpoint]:
+        """Return the state of the map, for a `Checkpointer`; None before the first window."""
+        tail = self._chain.tail(1)
+        return tail and self._mapper.checkpoint(self.map_record(), tail.first_stamp_ns)
 
     def close(self) -> None:
         """Let go of threads and of what the map has on disk; results are gone then."""
@@ -322,3 +374,11 @@ def _check_chain(spec: BackboneSpec, align: str, window: WindowConfig) -> None:
                           f'{align}; use auto')
     elif window.overlap == 0:
         raise ConfigError(f'window.overlap: {align} needs shared frames; set it above 0')
+
+
+def _entry(spec: BackboneSpec, align: str) -> Optional[Aligner]:
+    """Return what ties a backbone that starts anew to the stream; None: the aligner does it."""
+    if spec.gauge == 'stream':
+        return make_aligner('sim3_points')
+    # these trust in one scale, which a memory that was lost had fixed
+    return make_aligner('sim3') if align.startswith('se3') and spec.scale == 'relative' else None

@@ -341,6 +341,10 @@ class Update:
     spans_s: Mapping[str, Tuple[float, float]] = field(default_factory=dict)
     """Start and end of ``backbone`` and ``register``, since the first frame of the stream."""
     closures: Tuple[LoopClosure, ...] = ()  # that became sure since the last update
+    covariance: Optional[np.ndarray] = None     # (K, 6, 6) f64, odom units^2 and rad^2
+    """Of T_odom_camera relative to the first camera: translation x y z, then rotation about x y z,
+    in odom axes, at the camera (`alignment.uncertainty`). NaN where nothing is known: LOST frames.
+    """
 
     def __post_init__(self):
         n = len(_freeze(self, 'frame_ids', np.int64, None))
@@ -348,3 +352,6 @@ class Update:
         _freeze(self, 'T_odom_camera', np.float64, n, 4, 4)
         _freeze(self, 'states', np.uint8, n)
         _freeze(self, 'T_map_odom', np.float64, 4, 4)
+        if self.covariance is None:
+            object.__setattr__(self, 'covariance', np.full((n, 6, 6), np.nan))
+        _freeze(self, 'covariance', np.float64, n, 6, 6)

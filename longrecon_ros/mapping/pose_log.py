@@ -1,6 +1,6 @@
 """The trajectory as it grows, and is revised by the next window."""
 
-from typing import Dict, Mapping
+from typing import Any, Dict, Mapping
 
 import numpy as np
 
@@ -24,6 +24,36 @@ class PoseLog:
         self._states = np.zeros(_FIRST_ROWS, np.uint8)
         self._submaps = np.zeros(_FIRST_ROWS, np.int64)
         self._rows: Dict[int, int] = {}     # of the frames of the last window
+
+    def state(self) -> Dict[str, np.ndarray]:
+        """Return plain arrays that `from_state` makes the same log of."""
+        n = self._n
+        return {'stamps_ns': self._stamps_ns[:n].copy(), 'poses': self._poses[:n].copy(),
+                'states': self._states[:n].copy(), 'submaps': self._submaps[:n].copy(),
+                'last_ids': np.array(list(self._rows), np.int64),
+                'last_rows': np.array(list(self._rows.values()), np.int64)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> 'PoseLog':
+        """Return the log of a `state`; ValueError where its arrays do not go together."""
+        try:
+            n, made = len(state['stamps_ns']), cls()
+            shapes = {'stamps_ns': (n,), 'poses': (n, 4, 4), 'states': (n,), 'submaps': (n,)}
+            for name, shape in shapes.items():
+                if state[name].shape != shape:
+                    raise ValueError(f'state: {name} must have shape {shape}, got '
+                                     f'{state[name].shape}')
+                old = getattr(made, f'_{name}')
+                grown = np.zeros((max(n, _FIRST_ROWS), *shape[1:]), old.dtype)
+                grown[:n] = state[name]
+                setattr(made, f'_{name}', grown)
+            made._rows = dict(zip(state['last_ids'].tolist(), state['last_rows'].tolist()))
+        except KeyError as error:
+            raise ValueError(f'state: lacks {error}') from None
+        if not all(0 <= row < n for row in made._rows.values()):
+            raise ValueError(f'state: last_rows must be below {n}')
+        made._n = n
+        return made
 
     def add(self, prediction: Prediction, stamps_ns: np.ndarray, is_revision: bool,
             submap_id: int = 0) -> None:

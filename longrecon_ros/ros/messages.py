@@ -1,24 +1,23 @@
 """Records to ROS messages and back: pure functions, no node needed.
 
-Frames are written in the axes they are given in; `base_motion` brings them to body axes.
+Frames are written in the axes they are given in; `odometry` brings them to body axes.
 """
 
-from typing import Sequence
+from typing import Any, Mapping, Sequence
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Pose, PoseStamped, Quaternion, TransformStamped
-from nav_msgs.msg import Odometry, Path
+from nav_msgs.msg import OccupancyGrid, Odometry, Path
 import numpy as np
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
 from ..geometry import se3
 from ..types import PointCloud
-from .base_motion import BaseState
 from .compat import point_cloud2
+from .odometry import BaseState
 
 _NS = 1_000_000_000
-_DIAGONAL = np.arange(6) * 7        # of a row-major 6x6 matrix
 
 
 def stamp_ns(time: Time) -> int:
@@ -57,11 +56,11 @@ def odometry_message(state: BaseState, odom_frame: str, base_frame: str) -> Odom
     """Return the pose of the base in odom and its velocity in base axes."""
     message = Odometry(header=header(state.stamp_ns, odom_frame), child_frame_id=base_frame)
     message.pose.pose = _pose(state.T_odom_base)
-    message.pose.covariance[_DIAGONAL] = state.pose_variance
+    message.pose.covariance = state.pose_covariance.ravel()
     linear, angular = message.twist.twist.linear, message.twist.twist.angular
     linear.x, linear.y, linear.z = state.twist[:3].tolist()
     angular.x, angular.y, angular.z = state.twist[3:].tolist()
-    message.twist.covariance[_DIAGONAL] = state.twist_variance
+    message.twist.covariance = state.twist_covariance.ravel()
     return message
 
 
@@ -84,6 +83,19 @@ def cloud_message(cloud: PointCloud, frame: str, stamp: int, max_points: int) ->
     packed = colors.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     rows[:, 3] = packed.astype(np.uint32).view(np.float32)
     return point_cloud2.create_xyzrgb(header(stamp, frame), rows)
+
+
+def grid_message(grid: Mapping[str, Any], frame: str, stamp: int) -> OccupancyGrid:
+    """Return an occupancy grid: ``cells`` (h, w) int8, -1 unknown, 0 free to 100 occupied."""
+    cells = np.ascontiguousarray(grid['cells'], np.int8)
+    message = OccupancyGrid(header=header(stamp, frame))
+    message.info.map_load_time = message.header.stamp
+    message.info.resolution = float(grid['resolution_m'])
+    message.info.height, message.info.width = cells.shape
+    message.info.origin = _pose(grid['T_map_origin'])
+    # the setter would go through an ndarray one element at a time
+    message.data.frombytes(cells.tobytes())
+    return message
 
 
 def _pose(T: np.ndarray) -> Pose:

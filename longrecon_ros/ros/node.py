@@ -2,163 +2,196 @@
 
 usage: ros2 run longrecon_ros slam_node [--ros-args -r image:=TOPIC -p NAME:=VALUE ...]
 
-in:       image (or image/compressed), camera_info beside it, /tf_static
-out:      ~/odometry, ~/path, ~/cloud, /tf (map -> odom -> base_link), /diagnostics
-services: ~/save, ~/reset (std_srvs/Trigger)
-Parameters are those of config/default.yaml.
+in:       image (or image/compressed), camera_info beside it, /tf, /tf_static;
+          wheel_odometry or depth where scale.source asks for them
+out:      ~/odometry, ~/path, ~/cloud, ~/tiles, ~/tile_poses, ~/grid, ~/status,
+          /tf (map -> odom -> base_link), /diagnostics
+services: ~/pause, ~/resume, ~/reset, ~/save, ~/save_map, ~/load_map (std_srvs/Trigger),
+          ~/set_localization (std_srvs/SetBool); those of a managed node
+Parameters are those of config/default.yaml; docs/ros.md says more.
 """
 
-from functools import partial
 import logging
 import os
 import signal
 import sys
-from typing import Any, Dict, List, Optional
+import time
+from typing import Any, List, Optional
 
 import rclpy
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
-from rclpy.task import Future
-from std_srvs.srv import Trigger
 
-from ..errors import InputError, LongreconError
-from ..io.calibration import Calibration
-from .base_motion import BaseMotion
-from .camera import Camera
+from ..errors import LongreconError
+from ..io.image_message import RgbDecoder
+from .engine import Engine
 from .environment import ros_defaults
-from .extrinsic import Extrinsic
+from .inputs import Inputs
 from .log_bridge import LogBridge
-from .parameters import declare
-from .publishers import Publishers
-from .session import Session, Step
-from .status import Counts, Status
-from .worker import Outcome, TOLD, Worker
+from .outputs import Outputs
+from .parameters import declare, watch
+from .services import Services
+from .status import Status
 
 _WAKE_S = 0.2       # between two looks for a signal
-_REPORT_S = 5.0     # between two log lines about refused images
+_FLUSH_S = 30.0     # for the last window at the end
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class SlamNode:
-    """Ties subscriptions, the worker and the publishers together; `ros` is the rclpy node.
+class SlamNode(LifecycleNode):
+    """Ties inputs, the engine and outputs together, as a managed node.
 
-    All its methods run in the executor's thread. Inference runs in the worker, registration in a
-    thread of its own beside it; the outcomes of both come back through a guard condition.
+    ``configure`` loads the backbone (in the worker's process), ``activate`` subscribes,
+    ``deactivate`` only stops listening: the map stays. All methods run in the executor's thread;
+    what comes from other threads wakes it through a guard condition.
     """
 
     def __init__(self):
-        self.ros = Node('longrecon', automatically_declare_parameters_from_overrides=True)
-        logging.getLogger('longrecon_ros').addHandler(LogBridge(self.ros))
-        config, self._config = declare(self.ros)
-        self._replies: Dict[int, Future] = {}
-        self._motion: Optional[BaseMotion] = None
-        self._camera_frame = ''
-        self._guard = self.ros.create_guard_condition(self._take_outcomes)
-        self._worker = Worker(partial(Session, config, self._config),
-                              self._guard.trigger, self._config.queue_size,
-                              self._config.queue_policy)
-        self._sink = Publishers(self.ros, self._config)
-        self._extrinsic = Extrinsic(self.ros, self._config)
-        self._camera = Camera(self.ros, self._config, self._take_image)
-        self._status = Status(self.ros, self._camera, self._worker)
+        super().__init__('longrecon', automatically_declare_parameters_from_overrides=True)
+        logging.getLogger('longrecon_ros').addHandler(LogBridge(self))
+        self.settings, self.live = declare(self)
+        watch(self, self.live)
+        self.engine: Optional[Engine] = None
+        self.inputs: Optional[Inputs] = None
+        self.outputs: Optional[Outputs] = None
+        self.requests: Optional[Services] = None
+        self._guard = self.create_guard_condition(self._take_outputs)
+        self.status = Status(self)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
         # not the node's clock: with simulated time it stands still when a recording ends
-        self._timer = self.ros.create_timer(self._config.status_period_s, self._status.publish,
-                                            clock=Clock(clock_type=ClockType.STEADY_TIME))
-        # their own group: they wait for what callbacks of the default group bring
-        group = MutuallyExclusiveCallbackGroup()
-        self._services = [
-            self.ros.create_service(Trigger, '~/save', self._save, callback_group=group),
-            self.ros.create_service(Trigger, '~/reset', self._reset, callback_group=group)]
-        self.ros.get_logger().info(f'backbone {config.backbone}; waiting for images on '
-                                   f'{self._camera.topic}')
+        self._clocks = [
+            self.create_timer(self.live.config.status_period_s, self.status.publish, clock=steady),
+            self.create_timer(0.5, self._look_after, clock=steady)]
+
+    @property
+    def is_active(self) -> bool:
+        """Whether images are taken."""
+        return self.inputs is not None
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start the worker and wait until its backbone is ready."""
+        self.status.begin()
+        self.engine = Engine(self.settings, self.live, RgbDecoder(), self._guard.trigger,
+                             self.status.latency)
+        try:
+            self.engine.wait_until_ready()
+        except LongreconError as error:
+            self.get_logger().error(f'cannot be configured: {error}')
+            self.status.failure = str(error)
+            self._drop_engine()
+            return FAILURE
+        self.outputs = Outputs(self, self.engine)
+        self.requests = Services(self)
+        facts = self.engine.facts
+        self.get_logger().info(f'backbone {facts["backbone"]}, worker process {facts["pid"]}'
+                               + (', UNTRAINED' if facts['is_untrained'] else ''))
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen."""
+        self.inputs = Inputs(self, self.engine)
+        self.outputs.start()
+        self.get_logger().info(f'waiting for images on {self.inputs.camera.topic}')
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening; what is under way is finished, and the map stays."""
+        self._drop_inputs()
+        self.outputs.stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of the backbone and the map."""
+        self._drop_all()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of everything."""
+        self._drop_all()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of everything, so that it can be configured again."""
+        self._drop_all()
+        return SUCCESS
+
+    def start(self) -> None:
+        """Configure and activate, where no lifecycle manager does."""
+        if self.trigger_configure() is SUCCESS:
+            self.trigger_activate()
 
     def finish(self, executor: SingleThreadedExecutor) -> None:
         """Process and publish what waits for its window."""
-        if self._config.queue_policy == 'latest':
-            self._worker.clear()
-        flushed = self._ask('flush')
-        while not flushed.done():
+        if self.engine is None or self.outputs is None:
+            return
+        if self.live.config.queue_policy == 'latest':
+            self.engine.front.clear_images()
+        self._drop_inputs()
+        flushed = self.requests.ask('flush')
+        end_s = time.monotonic() + _FLUSH_S
+        while not flushed.done() and time.monotonic() < end_s:
             executor.spin_once(timeout_sec=_WAKE_S)
-        self._sink.finish()
+        self.outputs.finish()
 
     def close(self) -> None:
-        """Release the node's resources."""
-        self._worker.close()
-        self.ros.destroy_node()
+        """Release everything."""
+        self._drop_all()
+        self.destroy_node()
 
-    def _take_image(self, message: Any, calibration: Optional[Calibration]) -> None:
-        self._camera_frame = message.header.frame_id
-        if self._config.use_extrinsic == 'require' and not self._is_mounted():
-            self._camera.n_lost += 1
+    def _take_outputs(self) -> None:
+        if self.engine is None:
             return
-        self._worker.offer(message, calibration, self._camera.topic)
+        for output in self.engine.outputs():
+            self.status.take(output)
+            if isinstance(output, dict):
+                self._take_message(output)
+            elif self.outputs is not None:
+                self.outputs.take(output)
 
-    def _is_mounted(self) -> bool:
-        """Say whether the camera's place on the base is known; from then on it stays."""
-        if self._motion is None:
-            T_base_camera = self._extrinsic.find(self._camera_frame)
-            if T_base_camera is not None:
-                self._motion = BaseMotion(T_base_camera, self._config.drift_ratio)
-        return self._motion is not None
+    def _take_message(self, message: dict) -> None:
+        kind, log = message['kind'], self.get_logger()
+        if kind == 'answer' and self.requests is not None:
+            self.requests.answered(message)
+        elif kind == 'log':
+            logging.getLogger('longrecon_ros.worker').log(message['level'], message['text'])
+        elif kind == 'died':
+            log.error(f'{message["text"]}; it is started again with the map so far')
+        elif kind == 'gave_up':
+            log.error(message['text'])
+        elif kind == 'ready' and self.engine.supervisor.n_restarts and self.outputs is not None:
+            self.outputs.begin()
+            log.warning(f'the worker is back (process {message["pid"]}, windows of '
+                        f'{message["size"]})')
+        elif self.outputs is not None:
+            self.outputs.take_message(message)
 
-    def _take_outcomes(self) -> None:
-        for outcome in self._worker.outcomes():
-            if outcome.error is not None and not isinstance(outcome.error, InputError):
-                raise outcome.error
-            if isinstance(outcome.value, Step):
-                self._take_step(outcome.value)
-            if outcome.ticket == TOLD:
-                continue
-            if outcome.ticket:
-                self._replies.pop(outcome.ticket).set_result(outcome)
-            elif outcome.error is not None:
-                self._refuse(outcome.error)
-            else:
-                self._status.counts.taken += 1
+    def _look_after(self) -> None:
+        """Watch the worker, and who listens."""
+        if self.engine is not None:
+            self.engine.supervisor.check()
+        if self.outputs is not None:
+            self.outputs.look_for_listeners()
 
-    def _take_step(self, step: Step) -> None:
-        if step.was_reset:
-            self._motion, self._status.counts = None, Counts()
-            self._sink.reset()
-        if step.update is not None and self._is_mounted():
-            self._sink.write(step.update, self._motion, step.cloud)
-            self._status.counts.add(step.update, self.ros.get_clock().now().nanoseconds)
+    def _drop_inputs(self) -> None:
+        if self.inputs is not None:
+            self.inputs.close()
+            self.inputs = None
 
-    def _refuse(self, error: InputError) -> None:
-        self._status.counts.refused += 1
-        self._status.counts.problem = str(error)
-        self.ros.get_logger().error(str(error), throttle_duration_sec=_REPORT_S)
+    def _drop_engine(self) -> None:
+        if self.engine is not None:
+            self.engine.close()
+            self.engine = None
 
-    def _ask(self, method: str, *args) -> Future:
-        """Have the worker call a method of the session; the future gives its `Outcome`."""
-        future = Future()
-        self._replies[self._worker.call(method, *args)] = future
-        return future
-
-    async def _save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Process the images that wait for their window, then write the files."""
-        await self._ask('flush')
-        self._sink.write_path()
-        outcome = await self._ask('save')
-        return self._answer(outcome, response)
-
-    async def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Forget map and trajectory; the next image begins a new odom."""
-        self._worker.clear()
-        outcome = await self._ask('reset')
-        self._sink.write_path()
-        return self._answer(outcome, response)
-
-    def _answer(self, outcome: Outcome, response: Trigger.Response) -> Trigger.Response:
-        response.success = outcome.error is None
-        if outcome.error is not None:
-            response.message = str(outcome.error)
-        else:
-            response.message = outcome.value if isinstance(outcome.value, str) else 'begun anew'
-        self.ros.get_logger().info(response.message)
-        return response
+    def _drop_all(self) -> None:
+        self._drop_inputs()
+        self._drop_engine()
+        for part in (self.requests, self.outputs):
+            if part is not None:
+                part.close()
+        self.requests = self.outputs = None
 
 
 def main(args: Optional[List[str]] = None) -> int:
@@ -191,8 +224,10 @@ def _run() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     node, executor = SlamNode(), SingleThreadedExecutor()
-    executor.add_node(node.ros)
+    executor.add_node(node)
     try:
+        if node.live.config.autostart:
+            node.start()
         while not signals:
             executor.spin_once(timeout_sec=_WAKE_S)
         node.finish(executor)

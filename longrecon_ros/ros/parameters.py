@@ -1,84 +1,27 @@
-"""The configuration as ROS parameters: the same dotted names, described, ranged, read-only.
+"""The configuration as ROS parameters: the same dotted names, described, ranged, read-only or not.
 
-Everything comes from config/default.yaml; its comments are the descriptions.
+Everything comes from `parameter_list`, and so from config/default.yaml.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-import re
-from typing import Any, Dict, Literal, Mapping, Tuple
+from typing import Any, List, Tuple
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter as RosParameter
 
-from ..config import as_flat_dict, build, Config, default_path, load
-from ..errors import ConfigError
-
-
-@dataclass(frozen=True, slots=True)
-class NodeConfig:
-    """The section ``node`` of the configuration; config/default.yaml says what each one does."""
-
-    image_transport: Literal['raw', 'compressed']
-    image_qos: Literal['auto', 'reliable', 'best_effort']
-    queue_policy: Literal['latest', 'keep_all']
-    queue_size: int
-    calibration_wait_s: float
-    map_frame: str
-    odom_frame: str
-    base_frame: str
-    publish_tf: bool
-    use_extrinsic: Literal['auto', 'require', 'none']
-    drift_ratio: float
-    cloud_points: int
-    cloud_period_s: float
-    path_poses: int
-    path_period_s: float
-    status_period_s: float
-    save_folder: str
-    source: str
-    groundtruth_file: str
-
-    def __post_init__(self):
-        for name, (low, high) in _NODE_RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f'{name}: expected {low} to {high}, got {getattr(self, name)}')
-        frames = [self.map_frame, self.odom_frame, self.base_frame]
-        for name, frame in zip(('map_frame', 'odom_frame', 'base_frame'), frames):
-            if not frame or frame.startswith('/') or frames.count(frame) > 1:
-                raise ValueError(f'{name}: expected a frame of its own without a leading slash, '
-                                 f'got {frame!r}')
-        if not self.save_folder:
-            raise ValueError('save_folder: expected a folder, got nothing')
+from ..config import as_flat_dict, build, Config, default_path, load, Section
+from ..errors import LongreconError
+from ..parameter_list import Parameter, read, RUNTIME
+from .engine import check_sections
+from .node_config import Live, map_folder, NodeConfig
 
 
-_NODE_RANGES: Mapping[str, Tuple[Any, Any]] = {
-    'queue_size': (1, 10000),
-    'calibration_wait_s': (0.0, 3600.0),
-    'drift_ratio': (0.0, 1.0),
-    'cloud_points': (1, 5_000_000),
-    'cloud_period_s': (0.0, 3600.0),
-    'path_poses': (2, 1_000_000),
-    'path_period_s': (0.0, 3600.0),
-    'status_period_s': (0.01, 3600.0),
-}
-RANGES: Mapping[str, Tuple[Any, Any]] = {
-    'window.size': (2, 1000),
-    'window.overlap': (0, 999),
-    'map.voxel_m': (0.0, 1e6),
-    'map.voxel_per_depth': (0.0, 1.0),
-    'map.max_points': (1, 1_000_000_000),
-    'map.min_confidence': (0.0, 1.0),
-    'map.points_per_frame': (1, 100_000_000),
-    **{f'node.{name}': limits for name, limits in _NODE_RANGES.items()},
-}
-
-_LINE = re.compile(r'^(?P<indent> *)(?P<key>[\w/*]+):(?P<value>[^#]*)(?:#\s*(?P<text>.*))?$')
-_MORE = re.compile(r'^\s*#\s*(?P<text>.*)$')
-
-
-def declare(node: Node) -> Tuple[Config, NodeConfig]:
+def declare(node: Node) -> Tuple[Config, Live]:
     """Return the configuration that the parameter overrides of a node ask for, and declare it.
 
     The node must have been made with ``automatically_declare_parameters_from_overrides``, so that
@@ -88,44 +31,40 @@ def declare(node: Node) -> Tuple[Config, NodeConfig]:
              for name, parameter in node.get_parameters_by_prefix('').items()
              if not _is_of_ros(name)}
     config = load(overrides=given)
-    node_config = build(NodeConfig, config.node)
-    texts = descriptions(default_path())
+    live = Live(build(NodeConfig, config.node))
+    check_sections(config)
+    known = read(default_path())
     for name, value in as_flat_dict(config).items():
+        descriptor = _descriptor(known.get(name), given.get(name, value))
         if name in given:
-            node.set_descriptor(name, _descriptor(name, given[name], texts.get(name, '')))
+            node.set_descriptor(name, descriptor)
         else:
             value = list(value) if isinstance(value, tuple) else value
-            node.declare_parameter(name, value, _descriptor(name, value, texts.get(name, '')))
-    return config, node_config
+            node.declare_parameter(name, value, descriptor)
+    return config, live
 
 
-def descriptions(path: Path) -> Dict[str, str]:
-    """Return the comment of every parameter of a YAML file in ROS form, by dotted name."""
-    texts: Dict[str, str] = {}
-    stack = []                              # (indent, key) of the groups around the line
-    name = None
-    for line in path.read_text(encoding='utf-8').splitlines():
-        found, more = _LINE.match(line), _MORE.match(line)
-        if found:
-            indent = len(found['indent'])
-            while stack and stack[-1][0] >= indent:
-                stack.pop()
-            stack.append((indent, found['key']))
-            name = '.'.join(key for _, key in stack[2:])    # without /**: and ros__parameters:
-            texts[name] = found['text'] or ''
-        elif more and name:
-            texts[name] = f'{texts[name]} {more["text"]}'.strip()
-        else:
-            name = None
-    return texts
+def watch(node: Node, live: Live) -> None:
+    """Take over changes of parameters that may change; all of one call, or none."""
+
+    def take(parameters: List[RosParameter]) -> SetParametersResult:
+        ours = {p.name: p.value for p in parameters if p.name in RUNTIME}
+        try:
+            changed = {**_section(live.config), **{
+                name.partition('.')[2]: value for name, value in ours.items()}}
+            config = build(NodeConfig, Section(changed, 'node'))
+            if 'node.map_name' in ours:
+                map_folder(config, config.map_name)
+        except LongreconError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        live.config = config
+        return SetParametersResult(successful=True)
+
+    node.add_on_set_parameters_callback(take)
 
 
-def override(text: str) -> Tuple[str, str]:
-    """Return (name, value) of ``name:=value``, as on a ROS command line."""
-    name, mark, value = text.partition(':=')
-    if not mark or not name.strip():
-        raise ConfigError(f'{text!r}: expected NAME:=VALUE, for example window.size:=12')
-    return name.strip(), value.strip()
+def _section(config: NodeConfig) -> dict:
+    return {name: getattr(config, name) for name in config.__slots__}
 
 
 def _is_of_ros(name: str) -> bool:
@@ -134,16 +73,21 @@ def _is_of_ros(name: str) -> bool:
         name.startswith('qos_overrides.')
 
 
-def _descriptor(name: str, value: Any, text: str) -> ParameterDescriptor:
-    kind = Parameter('_', value=value).type_
-    descriptor = ParameterDescriptor(type=kind.value, description=text, read_only=True,
+def _descriptor(parameter: Any, value: Any) -> ParameterDescriptor:
+    kind = RosParameter('_', value=value).type_
+    known: Parameter = parameter
+    text = '' if known is None else known.text
+    descriptor = ParameterDescriptor(type=kind.value, description=text,
+                                     read_only=known is None or not known.is_runtime,
                                      dynamic_typing=value is None)
-    low, high = RANGES.get(name, (None, None))
-    if low is None:
+    if known is not None and known.choices:
+        descriptor.additional_constraints = 'one of ' + ', '.join(known.choices)
+    if known is None or known.low is None:
         return descriptor
-    if kind is Parameter.Type.INTEGER:
-        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
-    elif kind is Parameter.Type.DOUBLE:
-        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low),
-                                                              to_value=float(high))]
+    if kind is RosParameter.Type.INTEGER:
+        descriptor.integer_range = [IntegerRange(from_value=int(known.low),
+                                                 to_value=int(known.high))]
+    elif kind is RosParameter.Type.DOUBLE:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(known.low),
+                                                              to_value=float(known.high))]
     return descriptor

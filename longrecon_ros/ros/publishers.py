@@ -1,83 +1,156 @@
-"""The sink that owns all publishers of results."""
+"""All publishers of results: what is sent, to whom, and how often."""
 
 import time
-from typing import List, Optional
+from typing import Any, List, Mapping, Sequence, Tuple
 
-from nav_msgs.msg import Odometry, Path
+from nav_msgs.msg import OccupancyGrid, Odometry, Path
 import numpy as np
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
+from tf2_msgs.msg import TFMessage
 
-from ..types import PointCloud, Update
-from .base_motion import BaseMotion
+from ..types import PointCloud
 from .compat import tf2
-from .messages import cloud_message, odometry_message, path_message, transform_message
-from .parameters import NodeConfig
+from .messages import (
+    cloud_message,
+    grid_message,
+    odometry_message,
+    path_message,
+    transform_message,
+)
+from .node_config import Live
+from .odometry import BaseState
 
-# a window gives a burst
+# a window that starts the stream gives a burst
 _ODOMETRY_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 # REP-2003
 _MAP_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                       durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# one message a tile: a late subscriber gets them all again
+_TILES_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE,
+                        durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _LAST_WORDS = Duration(seconds=0.5)     # sent long before; acknowledged every 3 s only
 
 
 class Publishers:
-    """Writes updates as ~/odometry, /tf and ~/path, and the map as ~/cloud.
+    """Writes what comes out of the front, in metres where the scale is known.
 
-    A window gives as many odometry messages and transforms as it has new images, each with the
-    stamp of its image. ~/path and ~/cloud are latched and limited in rate and size.
+    Maps (~/path, ~/cloud, ~/tiles, ~/grid) are made and sent for somebody only. Tiles have a frame
+    of their own each; after a closure their poses are sent, on ~/tile_poses, not their points.
     """
 
-    def __init__(self, node: Node, config: NodeConfig):
-        self._config = config
+    def __init__(self, node: Node, live: Live):
+        self._node, self._live = node, live
         self._odometry = node.create_publisher(Odometry, '~/odometry', _ODOMETRY_QOS)
         self._path = node.create_publisher(Path, '~/path', _MAP_QOS)
         self._cloud = node.create_publisher(PointCloud2, '~/cloud', _MAP_QOS)
-        self._transforms = tf2.make_broadcaster(node) if config.publish_tf else None
+        self._tiles = node.create_publisher(PointCloud2, '~/tiles', _TILES_QOS)
+        self._tile_poses = node.create_publisher(TFMessage, '~/tile_poses', _MAP_QOS)
+        self._grid = node.create_publisher(OccupancyGrid, '~/grid', _MAP_QOS)
+        config = live.config
+        self._transforms = None if config.tf_mode == 'none' else tf2.make_broadcaster(node)
+        self._n_listeners = (0, 0, 0)
+        self.n_odometry = 0
         self.reset()
 
+    def close(self) -> None:
+        """Take the topics back."""
+        for publisher in self._all():
+            self._node.destroy_publisher(publisher)
+
+    def _all(self) -> Sequence[Any]:
+        return (self._odometry, self._path, self._cloud, self._tiles, self._tile_poses,
+                self._grid)
+
     def reset(self) -> None:
-        """Forget the path."""
+        """Forget the path and the tiles."""
         self._stamps: List[int] = []
         self._poses: List[np.ndarray] = []
         self._path_at = -np.inf
 
-    def write(self, update: Update, motion: BaseMotion, cloud: Optional[PointCloud]) -> None:
-        """Publish what one window added, and the map if it is given."""
-        config, T_map_odom = self._config, motion.map_over_odom(update.T_map_odom)
-        for state in motion.take(update):
-            self._odometry.publish(odometry_message(state, config.odom_frame, config.base_frame))
-            if self._transforms is not None:
-                self._transforms.sendTransform([
-                    transform_message(state.stamp_ns, config.map_frame, config.odom_frame,
-                                      T_map_odom),
-                    transform_message(state.stamp_ns, config.odom_frame, config.base_frame,
-                                      state.T_odom_base)])
-            self._stamps.append(state.stamp_ns)
-            self._poses.append(T_map_odom @ state.T_odom_base)
+    def wanted(self) -> Tuple[bool, bool, bool, bool]:
+        """Return whether somebody wants clouds, tiles, a grid; and whether he is new."""
+        counts = tuple(publisher.get_subscription_count()
+                       for publisher in (self._cloud, self._tiles, self._grid))
+        is_new = any(now > before for now, before in zip(counts, self._n_listeners))
+        self._n_listeners = counts
+        return (*(count > 0 for count in counts), is_new)
+
+    def write_state(self, state: BaseState) -> None:
+        """Publish the odometry of one image, and its transform where it is ours."""
+        config = self._live.config
+        self.n_odometry += 1
+        self._odometry.publish(odometry_message(state, config.odom_frame, config.base_frame))
+        if config.tf_mode in ('full', 'odom'):
+            self._send(state.stamp_ns, config.odom_frame, config.base_frame, state.T_odom_base)
+
+    def write_map_odom(self, stamp_ns: int, T_map_odom: np.ndarray) -> None:
+        """Send map -> odom, if it is ours."""
+        config = self._live.config
+        if config.tf_mode in ('full', 'map_odom'):
+            self._send(stamp_ns, config.map_frame, config.odom_frame, T_map_odom)
+
+    def add_path(self, stamps_ns: Sequence[int], T_map_base: Sequence[np.ndarray]) -> None:
+        """Append poses to the path; publish it if it is time."""
+        self._stamps += map(int, stamps_ns)
+        self._poses += list(T_map_base)
         self._thin_path()
-        if time.monotonic() - self._path_at >= config.path_period_s:
+        if time.monotonic() - self._path_at >= self._live.config.path_period_s:
             self.write_path()
-        if cloud is not None:
-            in_map = PointCloud(motion.to_base_axes(cloud.points), cloud.colors)
-            self._cloud.publish(cloud_message(in_map, config.map_frame,
-                                              int(update.stamps_ns[-1]), config.cloud_points))
+
+    def replace_path(self, stamps_ns: Sequence[int], T_map_base: Sequence[np.ndarray]) -> None:
+        """Put poses in the place of the path: a closure has moved them."""
+        self._stamps, self._poses = [], []
+        self.add_path(stamps_ns, T_map_base)
 
     def write_path(self) -> None:
         """Publish ~/path now."""
         self._path_at = time.monotonic()
-        self._path.publish(path_message(self._stamps, self._poses, self._config.map_frame))
+        self._path.publish(path_message(self._stamps, self._poses, self._live.config.map_frame))
+
+    def write_cloud(self, cloud: PointCloud, stamp_ns: int) -> None:
+        """Publish the whole map, thinned, in the map's frame."""
+        config = self._live.config
+        self._cloud.publish(cloud_message(cloud, config.map_frame, stamp_ns, config.cloud_points))
+
+    def write_tile(self, tile_id: int, revision: int, cloud: PointCloud, stamp_ns: int) -> None:
+        """Publish one tile in its own frame, whose name ends with its number and revision."""
+        self._tiles.publish(cloud_message(cloud, tile_frame(self._node, tile_id, revision),
+                                          stamp_ns, max(1, len(cloud))))
+
+    def write_tile_poses(self, frames: Mapping[Tuple[int, int], np.ndarray],
+                         stamp_ns: int) -> None:
+        """Publish where all tiles lie, by number and revision."""
+        config = self._live.config
+        transforms = [transform_message(stamp_ns, config.map_frame,
+                                        tile_frame(self._node, *key), T)
+                      for key, T in frames.items()]
+        self._tile_poses.publish(TFMessage(transforms=transforms))
+
+    def write_grid(self, grid: Mapping[str, Any], stamp_ns: int) -> None:
+        """Publish an occupancy grid."""
+        self._grid.publish(grid_message(grid, self._live.config.map_frame, stamp_ns))
 
     def finish(self) -> None:
         """Publish the whole path, and give the middleware time to send everything."""
         self.write_path()
-        for publisher in (self._odometry, self._path, self._cloud):
+        for publisher in self._all():
             publisher.wait_for_all_acked(_LAST_WORDS)
+
+    def _send(self, stamp_ns: int, parent: str, child: str, T: np.ndarray) -> None:
+        if self._transforms is not None:
+            self._transforms.sendTransform([transform_message(stamp_ns, parent, child, T)])
 
     def _thin_path(self) -> None:
         """Leave out every second pose of a path that is too long; the newest stays."""
-        while len(self._stamps) > self._config.path_poses:
+        while len(self._stamps) > self._live.config.path_poses:
             del self._stamps[-2::-2], self._poses[-2::-2]
+
+
+def tile_frame(node: Node, tile_id: int, revision: int) -> str:
+    """Return the frame of a tile; nodes of several robots have tiles of their own."""
+    prefix = node.get_fully_qualified_name().strip('/').replace('/', '_')
+    return f'{prefix}_tile_{tile_id}_{revision}'
+

@@ -10,7 +10,7 @@ import tempfile
 import time
 from typing import Any, Callable, Dict, Iterator, Optional, Protocol
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -23,8 +23,8 @@ from ..io.trajectory_file import write_tum
 from ..types import Trajectory
 from .bag_player import BagPlayer, BagTopics, find_topics
 from .environment import local_domain, ros_defaults
+from .node_config import NodeConfig
 from .node_process import NodeProcess
-from .parameters import NodeConfig
 
 __all__ = ['find_topics', 'Progress', 'Replay', 'run_replay']
 
@@ -126,6 +126,7 @@ class _Feeder:
         self._player = BagPlayer(node, replay.topics, _DEPTH,
                                  (node_config['odom_frame'], node_config['base_frame']))
         self._counts: Dict[str, int] = {}
+        self._failure = ''
         node.create_subscription(DiagnosticArray, '/diagnostics', self._take_status, 10)
         self._save = node.create_client(Trigger, '/longrecon/save')
         self._executor = SingleThreadedExecutor()
@@ -167,13 +168,18 @@ class _Feeder:
     def _n_done(self) -> int:
         """Return how many images the node has dealt with, one way or another."""
         return sum(self._counts.get(f'images {what}', 0)
-                   for what in ('taken', 'refused', 'dropped', 'lost before the node'))
+                   for what in ('taken', 'refused', 'dropped', 'skipped',
+                                'lost before the node'))
 
     def _is_idle(self) -> bool:
         return self._n_done() >= self._counts.get('images received', 0)
 
     def _take_status(self, message: DiagnosticArray) -> None:
         for status in message.status:
+            if status.name == 'longrecon: worker' and status.level == DiagnosticStatus.ERROR:
+                values = {value.key: value.value for value in status.values}
+                if values.get('state') == 'failed':
+                    self._failure = values['last fault']
             if status.name == 'longrecon: SLAM':
                 counts = {value.key: int(value.value) for value in status.values
                           if value.value.isdecimal()}
@@ -195,3 +201,5 @@ class _Feeder:
     def _spin(self, timeout_s: float) -> None:
         self._executor.spin_once(timeout_sec=max(0.0, timeout_s))
         self._process.check()
+        if self._failure:
+            raise LongreconError(self._failure)

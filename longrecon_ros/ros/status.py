@@ -1,98 +1,134 @@
-"""The state of the node for /diagnostics."""
+"""Gathers the health of a `SlamNode` for /diagnostics and ~/status."""
 
-from dataclasses import dataclass, field
-from typing import Any, List
+import time
+from typing import Any, Dict
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from ..types import FrameState, Update
-from .camera import Camera
-from .worker import Worker
+from .diagnostics import Diagnostics
+from .estimator import Mapped
+from .findings import Finding, Level
+from .front import Posed, Refused, Segment
+from .health import Counts, Health, MapHealth, ScaleHealth, WorkerHealth
 
-
-@dataclass
-class Counts:
-    """What has happened to the images since the last reset."""
-
-    taken: int = 0              # by the pipeline
-    refused: int = 0            # unreadable, of another size, or out of order
-    poses: int = 0
-    lost: int = 0               # poses that are guesses
-    unlinked: int = 0           # windows that could not be aligned
-    latency_ms: float = 0.0     # from the stamp of the newest pose to its publication
-    window_ms: float = 0.0      # the backbone, for the newest window
-    problem: str = ''           # the last refusal
-    last_states: List[int] = field(default_factory=list)
-
-    def add(self, update: Update, now_ns: int) -> None:
-        """Count what one window gave."""
-        self.last_states = update.states.tolist()
-        self.poses += len(self.last_states)
-        self.lost += self.last_states.count(FrameState.LOST)
-        self.unlinked += not update.linked
-        self.latency_ms = (now_ns - int(update.stamps_ns[-1])) * 1e-6
-        self.window_ms = update.timings_ms.get('backbone', 0.0)
+_REPORT_S = 5.0     # between two log lines about refused images
+_LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
+                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Status:
-    """Publishes one DiagnosticStatus on /diagnostics."""
+    """Counts what comes out of the engine, and publishes the state of all."""
 
-    def __init__(self, node: Node, camera: Camera, worker: Worker):
-        self._node, self._camera, self._worker = node, camera, worker
-        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics',
-                                                QoSProfile(depth=1))
-        self._n_lost_told = 0
-        self.counts = Counts()
+    def __init__(self, node: Any):
+        self._node = node
+        self._publisher = node.create_publisher(DiagnosticStatus, '~/status', _LATCHED)
+        self._health = Health()
+        self._diagnostics = Diagnostics(node, self._health, node.resolve_topic_name('image'))
+        self._told: Any = None
+        self.failure = ''
+
+    def begin(self) -> None:
+        """Forget what is past: the node is configured anew."""
+        self.failure = ''
+        self._health.counts, self._health.map = Counts(), MapHealth()
+
+    def latency(self, stage: str, duration_ms: float) -> None:
+        """Take a measurement; any thread may call."""
+        self._health.latency.add(stage, duration_ms)
+
+    def received(self) -> None:
+        """Take note of an image that came."""
+        self._health.received.add(time.monotonic())
+
+    def take(self, output: Any) -> None:
+        """Count what came out of the engine."""
+        counts, now_s = self._health.counts, time.monotonic()
+        if isinstance(output, Posed):
+            counts.add_poses([output.state.state])
+            self._health.posed.add(now_s)
+        elif isinstance(output, Mapped):
+            self._take_mapped(output)
+        elif isinstance(output, Refused):
+            self._refuse(output, now_s)
+        elif isinstance(output, Segment):
+            counts.segments += not output.is_new_map
+            counts.resets += output.is_new_map
+        elif output['kind'] == 'taken':
+            counts.taken += 1
+        elif output['kind'] == 'refused':
+            self._refuse(Refused('by the pipeline', output['text']), now_s)
 
     def publish(self) -> None:
         """Send the state of now."""
-        level, message = self._judge()
-        name = self._node.get_fully_qualified_name().lstrip('/')
-        status = DiagnosticStatus(name=f'{name}: SLAM', hardware_id=self._camera.topic,
-                                  level=level, message=message)
-        status.values = [KeyValue(key=key, value=_text(value))
-                         for key, value in self.values().items()]
-        array = DiagnosticArray(status=[status])
-        array.header.stamp = self._node.get_clock().now().to_msg()
-        self._publisher.publish(array)
+        self._gather()
+        self._diagnostics.publish()
+        self._tell()
 
-    def values(self) -> dict:
-        """Return the counters by name."""
-        counts = self.counts
-        return {
-            'images received': self._camera.n_received,
-            'images lost before the node': self._camera.n_lost,
-            'images waiting': self._worker.n_waiting,
-            'images dropped': self._worker.n_dropped,
-            'images taken': counts.taken,
-            'images refused': counts.refused,
-            'poses': counts.poses,
-            'poses lost': counts.lost,
-            'windows unlinked': counts.unlinked,
-            'latency [ms]': counts.latency_ms,
-            'backbone, newest window [ms]': counts.window_ms,
-        }
+    def _take_mapped(self, mapped: Mapped) -> None:
+        step, health = mapped.step, self._health
+        health.counts.unlinked += not step.is_linked
+        timings = step.timings_ms
+        self.latency('infer', timings.get('backbone', 0.0))
+        self.latency('align', timings.get('align', 0.0) + timings.get('map', 0.0))
+        figures = step.map_figures
+        health.map = MapHealth(figures.get('n_submaps', 0), figures.get('n_points', 0),
+                               figures.get('n_closures', 0), figures.get('n_tiles', 0),
+                               figures.get('megabytes', 0.0))
 
-    def _judge(self):
-        """Return (level, message): the worst of what is going on."""
-        counts, camera = self.counts, self._camera
-        n_lost = self._worker.n_dropped + camera.n_lost
-        n_new, self._n_lost_told = n_lost - self._n_lost_told, n_lost
-        if camera.fault:
-            return DiagnosticStatus.ERROR, camera.fault
-        if FrameState.LOST in counts.last_states:
-            return DiagnosticStatus.WARN, 'lost: the poses are guesses'
-        if n_new:
-            return DiagnosticStatus.WARN, (f'{n_new} images dropped since the last message: send '
-                                           'fewer, or smaller ones')
-        if counts.problem:
-            return DiagnosticStatus.WARN, counts.problem
-        if not camera.n_received:
-            return DiagnosticStatus.WARN, f'no image yet on {camera.topic}'
-        return DiagnosticStatus.OK, 'running'
+    def _refuse(self, refused: Refused, now_s: float) -> None:
+        if refused.reason:
+            self._health.counts.refuse(refused.reason, refused.text, now_s)
+        # a gap is told, and nothing is refused
+        self._node.get_logger().warning(refused.text, throttle_duration_sec=_REPORT_S)
 
+    def _gather(self) -> None:
+        node, health = self._node, self._health
+        engine, inputs, counts = node.engine, node.inputs, self._health.counts
+        health.budget_ms = 0.0
+        health.findings = [] if inputs is None else inputs.camera.examine()
+        if inputs is not None:
+            camera = inputs.camera
+            counts.received, counts.lost_before = camera.n_received, camera.n_lost
+            if camera.fault:
+                health.findings = [Finding(Level.ERROR, 'BAD_CAMERA_INFO', camera.fault,
+                                           'calibrate again'), *health.findings]
+        if engine is None:
+            health.worker = WorkerHealth(state='failed' if self.failure else 'stopped',
+                                         fault=self.failure)
+            return
+        counts.dropped = engine.front.n_dropped + engine.stream.counts.dropped
+        counts.skipped = engine.stream.counts.skipped
+        counts.waiting = engine.front.n_waiting + engine.stream.n_waiting
+        supervisor, scale = engine.supervisor, engine.estimator.scale
+        beat = supervisor.beat
+        health.worker = WorkerHealth(
+            supervisor.state, supervisor.pid, supervisor.n_restarts, supervisor.fault,
+            beat.get('rss_mb', 0.0), beat.get('gpu_mb', 0.0),
+            time.monotonic() - supervisor.beat_at_s)
+        health.scale = ScaleHealth(scale.state, scale.metres_per_unit, scale.sigma, scale.source)
 
-def _text(value: Any) -> str:
-    return f'{value:.1f}' if isinstance(value, float) else str(value)
+    def _tell(self) -> None:
+        """Publish ~/status when it changes: what the node does, and in which unit it speaks."""
+        values = self._summary()
+        if values == self._told:
+            return
+        self._told = values
+        level = max((finding.level for finding in self._health.findings), default=Level.OK)
+        if values['worker'] in ('failed', 'stopped') and self.failure:
+            level = Level.ERROR
+        message = DiagnosticStatus(name=self._node.get_fully_qualified_name().lstrip('/'),
+                                   level=bytes([level]), message=values['state'])
+        message.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+        self._publisher.publish(message)
+
+    def _summary(self) -> Dict[str, str]:
+        node, health = self._node, self._health
+        inputs = node.inputs
+        state = ('inactive' if node.engine else 'unconfigured') if inputs is None else (
+            'paused' if inputs.is_paused else 'lost' if health.counts.is_lost else
+            'tracking' if health.counts.poses else 'waiting')
+        return {'state': state, 'worker': health.worker.state, 'scale_state': health.scale.state,
+                'metres_per_unit': f'{health.scale.metres_per_unit:.4g}',
+                'scale_sigma': f'{health.scale.sigma:.2g}', 'problem': self.failure}
+

@@ -13,18 +13,20 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
-from longrecon_ros.ros.messages import header, transform_message
+from longrecon_ros.ros.messages import header, time_message, transform_message
 from longrecon_ros.ros.node_process import NodeProcess
 
 RELIABLE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
 CAMERA_FRAME = 'camera_optical_frame'
-PARAMETERS = {'node.status_period_s': 0.05, 'node.queue_policy': 'keep_all',
+PARAMETERS = {'use_sim_time': True, 'node.status_period_s': 0.05, 'node.queue_policy': 'keep_all',
+              'node.extrinsic_wait_s': 0.3,
               'node.cloud_period_s': 0.0, 'node.path_period_s': 0.0}
 _COUNTER = itertools.count()
 
@@ -46,6 +48,8 @@ class Rig:
         self._topic = f'{namespace}/camera/image' + ('/compressed' if compressed else '')
         self.odometry, self.paths, self.clouds, self.transforms = [], [], [], []
         self._n_sent = 0
+        self._now = (10**9, time.monotonic())       # time of the recording, and since when
+        self._clock_at = 0.0
         self.status, self.level, self.message = {}, None, ''
 
     def __enter__(self):
@@ -66,6 +70,7 @@ class Rig:
         self._images = self.node.create_publisher(self._kind, self._topic, RELIABLE)
         self._infos = self.node.create_publisher(
             CameraInfo, f'{self._namespace}/camera/camera_info', RELIABLE)
+        self._clock = self.node.create_publisher(Clock, '/clock', RELIABLE)
         self._static = self.node.create_publisher(TFMessage, '/tf_static', LATCHED)
         self._services = {name: self.node.create_client(Trigger, f'{prefix}/{name}')
                           for name in ('save', 'reset')}
@@ -101,6 +106,8 @@ class Rig:
         """Publish frames; if patient, never more ahead than the node's queue."""
         for frame in frames:
             self._n_sent += 1
+            self._now = (frame.stamp_ns, time.monotonic())
+            self._tick(0.0)
             self._images.publish((encode or image_message)(frame))
             if is_patient:
                 self.wait(lambda: self._n_sent - int(self.status['images received']) < 20)
@@ -121,7 +128,16 @@ class Rig:
         while not is_over():
             self.process_check()
             assert time.monotonic() < end, f'{self.status}\n{self.process.log.read_text()}'
+            self._tick()
             self._executor.spin_once(timeout_sec=0.02)
+
+    def _tick(self, period_s=0.02):
+        """Publish the time of the recording, which goes on from the last image."""
+        stamp_ns, since = self._now
+        if time.monotonic() - self._clock_at >= period_s:
+            self._clock_at = time.monotonic()
+            self._clock.publish(Clock(clock=time_message(
+                stamp_ns + round((self._clock_at - since) * 1e9))))
 
     def process_check(self):
         """Raise when the node has ended."""
@@ -132,6 +148,7 @@ class Rig:
         """Let messages pass for some time."""
         end = time.monotonic() + duration_s
         while time.monotonic() < end:
+            self._tick()
             self._executor.spin_once(timeout_sec=0.02)
 
     def stop(self, number):

@@ -1,8 +1,6 @@
 """Records to messages: exact stamps, conventions, bytes."""
 
-import sys
 import time
-import types
 
 from hypothesis import given, strategies as st
 import numpy as np
@@ -10,14 +8,13 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed: make test, or source a ROS')
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
 from longrecon_ros.geometry import se3
-from longrecon_ros.io.image_message import image_to_rgb
 from longrecon_ros.ros import messages
-from longrecon_ros.ros.base_motion import BaseState
-from longrecon_ros.ros.compat import cv_bridge, point_cloud2, tf2
+from longrecon_ros.ros.compat import point_cloud2, tf2
+from longrecon_ros.ros.odometry import BaseState
 from longrecon_ros.types import FrameState, PointCloud
 
 T = se3.from_parts(se3.so3_exp([0.3, -0.2, 1.1]), [1.0, -2.0, 3.5])
@@ -35,16 +32,16 @@ def test_a_transform_goes_there_and_back():
 
 
 def test_odometry_has_the_order_of_rep_103():
-    state = BaseState(5 * 10**9 + 1, T, np.arange(1.0, 7.0), np.arange(11.0, 17.0),
-                      np.arange(21.0, 27.0), FrameState.TRACKED)
+    pose, twist = (np.arange(36.0).reshape(6, 6) + offset for offset in (100, 200))
+    state = BaseState(5 * 10**9 + 1, T, pose, np.arange(1.0, 7.0), twist, FrameState.TRACKED)
     message = messages.odometry_message(state, 'odom', 'base_link')
     assert (message.header.stamp.sec, message.header.stamp.nanosec) == (5, 1)
     assert (message.header.frame_id, message.child_frame_id) == ('odom', 'base_link')
-    twist = message.twist.twist
-    assert [twist.linear.x, twist.linear.y, twist.linear.z] == [1, 2, 3]
-    assert [twist.angular.x, twist.angular.y, twist.angular.z] == [4, 5, 6]
-    assert np.array_equal(np.reshape(message.pose.covariance, (6, 6)), np.diag(range(11, 17)))
-    assert np.array_equal(np.reshape(message.twist.covariance, (6, 6)), np.diag(range(21, 27)))
+    linear, angular = message.twist.twist.linear, message.twist.twist.angular
+    assert [linear.x, linear.y, linear.z] == [1, 2, 3]
+    assert [angular.x, angular.y, angular.z] == [4, 5, 6]
+    assert np.array_equal(np.reshape(message.pose.covariance, (6, 6)), pose)
+    assert np.array_equal(np.reshape(message.twist.covariance, (6, 6)), twist)
     assert deserialize_message(serialize_message(message), type(message)) == message
 
 
@@ -97,58 +94,26 @@ def test_the_stand_in_fills_what_a_decoder_of_fields_expects():
     assert np.frombuffer(message.data, np.float32).tolist() == list(range(8))
 
 
-def image(encoding='bgr8'):
-    """Return an image of one pixel with the bytes 1, 2, 3."""
-    message = Image(height=1, width=1, step=3, encoding=encoding)
-    message.data.frombytes(bytes([1, 2, 3]))
-    return message
-
-
-def fake_cv_bridge(monkeypatch, convert):
-    """Install a module cv_bridge whose bridge converts so."""
-    bridge = type('CvBridge', (), {'imgmsg_to_cv2': staticmethod(convert)})
-    error = type('CvBridgeError', (TypeError,), {})
-    module = types.ModuleType('cv_bridge')
-    module.CvBridge, module.CvBridgeError = bridge, error
-    monkeypatch.setitem(sys.modules, 'cv_bridge', module)
-
-
-def test_cv_bridge_is_used_where_it_works(monkeypatch):
-    fake_cv_bridge(monkeypatch, lambda message, encoding: np.full((1, 1, 3), 77, np.uint8))
-    assert cv_bridge.make_decoder()(image(), 'x').tolist() == [[[77, 77, 77]]]
-
-
-def test_a_cv_bridge_of_another_numpy_is_left_alone(monkeypatch):
-    def fail(message, encoding):
-        raise AttributeError('_ARRAY_API not found')
-
-    fake_cv_bridge(monkeypatch, fail)
-    assert cv_bridge.make_decoder()(image(), 'x').tolist() == [[[3, 2, 1]]]
-
-
-def test_without_cv_bridge_our_decoder_is_used(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'cv_bridge', None)
-    decode = cv_bridge.make_decoder()
-    assert np.array_equal(decode(image('rgb8'), 'x'), image_to_rgb(image('rgb8'), 'x'))
-
-
 class Wire:
     """Stands for a node that only subscribes."""
 
     def create_subscription(self, kind, topic, callback, qos):
-        """Keep the callback."""
-        self.receive = callback
+        """Keep the callback by its topic."""
+        self.take[topic] = callback
+
+    def __init__(self):
+        self.take = {}
 
 
 def test_static_transforms_are_chained_both_ways():
     wire = Wire()
-    lookup = tf2.StaticLookup(wire)
+    lookup = tf2.TransformLookup(wire)
     assert lookup.lookup('base_link', 'camera') is None
     message = tf2.TFMessage(transforms=[
         messages.transform_message(0, 'base_link', 'mast', T),
         messages.transform_message(0, '/mast', 'camera', se3.inverse(T) @ T @ T),
         messages.transform_message(0, 'base_link', 'lidar', T @ T @ T)])
-    wire.receive(message)
+    wire.take['/tf_static'](message)
     assert np.allclose(lookup.lookup('base_link', 'camera'), T @ T)
     assert np.allclose(lookup.lookup('camera', 'lidar'), T)
     assert np.allclose(lookup.lookup('camera', 'camera'), np.eye(4))
@@ -157,7 +122,49 @@ def test_static_transforms_are_chained_both_ways():
 
 def test_a_ring_of_transforms_does_not_hang():
     wire = Wire()
-    lookup = tf2.StaticLookup(wire)
-    wire.receive(tf2.TFMessage(transforms=[messages.transform_message(0, 'a', 'b', T),
+    lookup = tf2.TransformLookup(wire)
+    wire.take['/tf_static'](tf2.TFMessage(transforms=[messages.transform_message(0, 'a', 'b', T),
                                            messages.transform_message(0, 'b', 'a', T)]))
     assert lookup.lookup('c', 'a') is None
+
+
+def moving(stamp, x):
+    """Return odom -> base_link at a time, ns."""
+    return tf2.TFMessage(transforms=[messages.transform_message(
+        stamp, 'odom', 'base_link', se3.from_parts(np.eye(3), [x, 0, 0]))])
+
+
+def test_moving_transforms_are_interpolated_and_never_extrapolated():
+    wire = Wire()
+    lookup = tf2.TransformLookup(wire)
+    for stamp, x in ((100, 1.0), (200, 2.0), (300, 5.0)):
+        wire.take['/tf'](moving(stamp, x))
+    found = [lookup.lookup('odom', 'base_link', stamp) for stamp in (100, 150, 250, 300)]
+    assert [T[0, 3] for T in found] == pytest.approx([1.0, 1.5, 3.5, 5.0])
+    assert lookup.lookup('odom', 'base_link')[0, 3] == 5.0
+    assert lookup.lookup('odom', 'base_link', 99) is None
+    assert lookup.lookup('odom', 'base_link', 301) is None
+    wire.take['/tf'](moving(50, 9.0))
+    assert lookup.lookup('odom', 'base_link', 50)[0, 3] == 9.0, 'the clock was set back'
+    assert lookup.lookup('odom', 'base_link', 150) is None
+
+
+def test_fixed_and_moving_transforms_make_one_tree():
+    wire = Wire()
+    lookup = tf2.TransformLookup(wire)
+    wire.take['/tf_static'](tf2.TFMessage(transforms=[
+        messages.transform_message(0, 'base_link', 'camera', T)]))
+    wire.take['/tf'](moving(10, 1.0))
+    wire.take['/tf'](moving(20, 2.0))
+    expected = se3.from_parts(np.eye(3), [1.5, 0, 0]) @ T
+    assert np.allclose(lookup.lookup('odom', 'camera', 15), expected)
+
+
+def test_a_grid_has_rows_from_below_and_its_place():
+    cells = np.array([[-1, 0], [100, 50]], np.int8)
+    message = messages.grid_message({'cells': cells, 'resolution_m': 0.125, 'T_map_origin': T},
+                                    'map', 9)
+    assert (message.info.height, message.info.width) == (2, 2)
+    assert message.data.tolist() == [-1, 0, 100, 50]
+    assert message.info.origin.position.x == 1.0
+    assert deserialize_message(serialize_message(message), type(message)) == message

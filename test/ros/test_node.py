@@ -15,8 +15,8 @@ from sensor_msgs.msg import CompressedImage, PointField
 
 from longrecon_ros.geometry import se3
 from longrecon_ros.io.trajectory_file import read_tum
-from longrecon_ros.ros.base_motion import UNKNOWN_VARIANCE
 from longrecon_ros.ros.messages import header, matrix_of, stamp_ns
+from longrecon_ros.ros.odometry import UNKNOWN_VARIANCE
 from longrecon_ros.synthetic.recipe import Production, Recipe
 from longrecon_ros.types import Frame
 
@@ -48,7 +48,8 @@ def ran(drive, tmp_path_factory):
         rig.wait_processed(N)
         rig.saved = rig.call('save')
         rig.wait(lambda: len(rig.odometry) == N and rig.clouds and rig.paths
-                 and len(rig.paths[-1].poses) == N and len(rig.transforms) == N)
+                 and len(rig.paths[-1].poses) == N and rig.transform('map', 'odom')
+                 and len(rig.transform('odom', 'base_link')) == N)
         rig.folder = folder
         yield rig
 
@@ -57,14 +58,16 @@ def test_every_image_gives_one_odometry_with_its_stamp(ran, frames):
     assert [stamp_ns(m.header.stamp) for m in ran.odometry] == [f.stamp_ns for f in frames]
     assert {(m.header.frame_id, m.child_frame_id) for m in ran.odometry} == {('odom', 'base_link')}
     assert ran.status['images dropped'] == ran.status['images refused'] == '0'
-    assert ran.level == DiagnosticStatus.OK
+    # nothing comes any more, and nothing else is wrong
+    assert ran.status['findings'] in ('none', 'NO_IMAGES'), ran.message
 
 
 def test_the_tree_of_transforms_is_complete_and_has_the_same_poses(ran, frames):
     odom_base, map_odom = ran.transform('odom', 'base_link'), ran.transform('map', 'odom')
-    stamps = [frame.stamp_ns for frame in frames]
-    assert [stamp_ns(t.header.stamp) for t in odom_base] == stamps
-    assert [stamp_ns(t.header.stamp) for t in map_odom] == stamps
+    assert [stamp_ns(t.header.stamp) for t in odom_base] == [f.stamp_ns for f in frames]
+    # map -> odom goes by the clock, not by images
+    assert all(stamp_ns(t.header.stamp) >= frames[0].stamp_ns for t in map_odom)
+    assert len({stamp_ns(t.header.stamp) for t in map_odom}) > 5
     for transform, odometry in zip(odom_base, ran.odometry):
         t, p = transform.transform.translation, odometry.pose.pose.position
         assert (t.x, t.y, t.z) == (p.x, p.y, p.z)
@@ -97,7 +100,7 @@ def test_twist_is_the_motion_between_images_in_base_axes(ran):
         assert twist.x > 0
     assert ran.odometry[0].twist.covariance[0] == UNKNOWN_VARIANCE
     position = [m.pose.covariance[0] for m in ran.odometry]
-    assert 0 < position[0] < position[-1] < 1 and sorted(position) == position
+    assert 0 <= position[0] < position[-1] < 1 and min(position[1:]) > 0
 
 
 def test_the_path_has_all_poses_in_map(ran):
@@ -137,10 +140,10 @@ def test_reset_begins_a_new_odom_then_sigterm_ends_cleanly(ran, frames):
     n_before = len(ran.odometry)
     answer = ran.call('reset')
     assert answer.success
-    ran.wait(lambda: ran.status['images taken'] == '0' and not ran.paths[-1].poses)
+    ran.wait(lambda: ran.status['resets'] == '1' and not ran.paths[-1].poses)
     ran.send(frames[4:24])
-    ran.wait_processed(20)
-    ran.wait(lambda: len(ran.odometry) == n_before + 16)
+    ran.wait_processed(N + 20)
+    ran.wait(lambda: len(ran.odometry) >= n_before + 16)
     assert np.allclose(_pose(ran.odometry[n_before]), np.eye(4))
     assert ran.stop(signal.SIGTERM) == 0
     assert len(ran.odometry) == n_before + 20, 'the last, short window is flushed'
@@ -153,7 +156,8 @@ def test_compressed_images_under_a_namespace_without_mounting(frames, tmp_path):
         message.data.frombytes(data.tobytes())
         return message
 
-    with Rig(tmp_path, namespace='/robot', compressed=True) as rig:
+    with Rig(tmp_path, {'node.extrinsic_wait_s': 0.0}, namespace='/robot',
+             compressed=True) as rig:
         rig.send_info(frames[0])
         rig.send(frames[:16], jpeg)
         rig.wait(lambda: len(rig.odometry) == 16)
@@ -209,22 +213,26 @@ def test_a_recording_that_begins_again_begins_a_new_map(frames, tmp_path):
     with Rig(tmp_path, {'node.use_extrinsic': 'none'}) as rig:
         rig.send_info(frames[0])
         rig.send(frames[:16])
-        rig.send(Frame(0, frame.stamp_ns - 10**10, frame.image) for frame in frames[:16])
+        rig.wait(lambda: len(rig.odometry) == 16)
+        # three must agree that the stamps are right: the first two are refused
+        rig.send(Frame(0, frame.stamp_ns - 10**10, frame.image) for frame in frames[:18])
         rig.wait(lambda: len(rig.odometry) == 32)
         assert np.allclose(_pose(rig.odometry[16]), np.eye(4))
         complaints = rig.process.complaints()
-    assert any('the map begins anew' in line for line in complaints)
+    assert any('a new map begins' in line for line in complaints)
 
 
-def test_a_required_mounting_is_waited_for(drive, tmp_path):
+def test_a_required_mounting_is_waited_for_and_the_images_with_it(drive, tmp_path):
     production, frames = drive
     with Rig(tmp_path, {'node.use_extrinsic': 'require'}) as rig:
         rig.send_info(frames[0])
         rig.send(frames[:4])
-        rig.wait(lambda: rig.status['images lost before the node'] == '4')
+        rig.wait(lambda: 'NO_TF' in rig.status['findings'])
+        assert rig.status['images taken'] == '0' and 'base_link' in rig.message
         rig.send_mounting(production.world.T_base_camera)
-        rig.send(frames[4:20])
+        rig.send(frames[4:16])
         rig.wait(lambda: len(rig.odometry) == 16)
+        assert stamp_ns(rig.odometry[0].header.stamp) == frames[0].stamp_ns
 
 
 def test_the_newest_images_win_when_there_is_too_little_time(frames, tmp_path):

@@ -1,5 +1,6 @@
 """The configuration as ROS parameters: complete, described, ranged, checked."""
 
+from dataclasses import replace
 import subprocess
 import sys
 
@@ -11,10 +12,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from longrecon_ros.config import as_flat_dict, build, default_path, load
-from longrecon_ros.errors import ConfigError
+from longrecon_ros.errors import ConfigError, InputError
+from longrecon_ros.parameter_list import RANGES, read, RUNTIME
 from longrecon_ros.ros import parameters
-
-NAMES = list(as_flat_dict(load()))
+from longrecon_ros.ros.node_config import map_folder, NodeConfig
 
 
 @pytest.fixture(scope='module')
@@ -44,32 +45,25 @@ def declared(context):
         node.destroy_node()
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_every_parameter_is_described(name):
-    text = parameters.descriptions(default_path())[name]
-    assert len(text) > 10, f'{name}: write a comment in config/default.yaml'
-
-
-def test_ranges_are_of_parameters_that_exist():
-    assert set(parameters.RANGES) <= set(NAMES)
-
-
 def test_all_are_declared_with_default_description_and_range(declared):
-    node, config, node_config = declared()
+    node, config, live = declared()
+    known = read(default_path())
     for name, value in as_flat_dict(config).items():
         assert node.get_parameter(name).value == value, name
         descriptor = node.describe_parameter(name)
-        assert descriptor.read_only and descriptor.description, name
+        assert descriptor.description == known[name].text and descriptor.description, name
+        assert descriptor.read_only == (name not in RUNTIME), name
     limits = node.describe_parameter('window.size').integer_range[0]
-    assert (limits.from_value, limits.to_value) == parameters.RANGES['window.size']
-    assert node.describe_parameter('node.drift_ratio').floating_point_range[0].to_value == 1.0
-    assert node_config == build(parameters.NodeConfig, load().node)
+    assert (limits.from_value, limits.to_value) == RANGES['window.size']
+    assert node.describe_parameter('node.slew_s').floating_point_range[0].to_value == 60.0
+    assert 'auto, reliable' in node.describe_parameter('node.image_qos').additional_constraints
+    assert live.config == build(NodeConfig, load().node)
 
 
 def test_overrides_arrive_and_a_whole_number_does_for_a_float(declared):
-    node, config, node_config = declared(window__size=12, map__voxel_m=1,
-                                         node__base_frame='body', use_sim_time=False)
-    assert (config.window.size, config.map.voxel_m, node_config.base_frame) == (12, 1.0, 'body')
+    node, config, live = declared(window__size=12, map__voxel_m=1, node__base_frame='body',
+                                  use_sim_time=False)
+    assert (config.window.size, config.map.voxel_m, live.config.base_frame) == (12, 1.0, 'body')
     assert node.get_parameter('window.size').value == 12
     assert node.describe_parameter('window.size').read_only
 
@@ -98,20 +92,46 @@ def test_the_node_ends_with_2_and_one_line(tmp_path):
         'slam_node: override: unknown parameter windw.size; did you mean window.size?'
 
 
-def test_the_node_refuses_a_backbone_that_needs_the_truth():
-    done = subprocess.run(
-        [sys.executable, '-m', 'longrecon_ros.ros.node', '--ros-args',
-         '-p', 'backbone:=simulated'], capture_output=True, text=True, timeout=30)
-    assert done.returncode == 2
-    assert 'slam_node: backbone: simulated needs true depth and poses' in done.stderr
-    assert 'Traceback' not in done.stderr
+def set_on(node, **values):
+    """Set parameters in one call; return the result."""
+    return node.set_parameters_atomically([
+        Parameter(name.replace('__', '.'), value=value) for name, value in values.items()])
 
 
-def test_comments_become_descriptions(tmp_path):
-    file = tmp_path / 'a.yaml'
-    file.write_text('/**:\n  ros__parameters:\n    # about the file\n    one: 1    # first, m\n'
-                    '              #   and more\n    group:\n      two: x   # second\n'
-                    '    three: 3\n    # a remark\n\n    four: 4   # last\n')
-    assert parameters.descriptions(file) == {
-        '': '', 'one': 'first, m and more', 'group': '', 'group.two': 'second',
-        'three': 'a remark', 'four': 'last'}
+def test_what_may_change_changes_at_once(declared):
+    node, _, live = declared()
+    parameters.watch(node, live)
+    assert set_on(node, node__slew_s=0.3, node__cloud_points=1234).successful
+    assert (live.config.slew_s, live.config.cloud_points) == (0.3, 1234)
+
+
+@pytest.mark.parametrize('name, value, told', [
+    ('node__slew_s', -1.0, 'range'), ('node__cloud_points', 10**9, 'range'),
+    ('node__cloud_points', 'many', 'type'), ('node__map_name', '../up', 'leads out of'),
+    ('node__map_name', '/etc', 'leads out of'), ('window__size', 12, 'read-only'),
+    ('node__base_frame', 'body', 'read-only')])
+def test_a_wrong_change_is_refused_with_the_reason_and_nothing_of_the_call_is_taken(
+        declared, name, value, told):
+    node, _, live = declared()
+    parameters.watch(node, live)
+    before = live.config
+    result = set_on(node, node__path_poses=77, **{name: value})
+    assert not result.successful and told in result.reason.lower().replace('read only',
+                                                                           'read-only')
+    assert live.config is before
+    assert node.get_parameter('node.path_poses').value == before.path_poses
+
+
+@pytest.mark.parametrize('name, is_inside', [
+    ('site', True), ('floor/2', True), ('..', False), ('a/../../b', False), ('/abs', False),
+    ('link', False), ('link/deep', False), ('~/x', False), ('', False)])
+def test_maps_stay_in_their_folder(tmp_path, name, is_inside):
+    base = tmp_path / 'maps'
+    base.mkdir()
+    (base / 'link').symlink_to(tmp_path)
+    config = replace(build(NodeConfig, load().node), maps_folder=str(base))
+    if is_inside:
+        assert map_folder(config, name) == base / name
+    else:
+        with pytest.raises(InputError):
+            map_folder(config, name)

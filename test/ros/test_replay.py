@@ -79,7 +79,7 @@ def test_a_compressed_bag_of_ros_1_without_stamps(tmp_path):
     (['BAG', '--rate', '0'], '--rate must be above 0'),
     (['BAG', '--domain', '300'], '--domain must be 0 to 232'),
     (['BAG', '--set', 'node.queue_siz=3'], 'did you mean node.queue_size?'),
-    (['BAG', '--set', 'node.drift_ratio=7'], 'node.drift_ratio: expected 0.0 to 1.0')])
+    (['BAG', '--set', 'node.slew_s=77'], 'node.slew_s: expected 0.0 to 60.0')])
 def test_bad_input_is_one_line_and_nothing_is_written(bag, tmp_path, capsys, arguments, told):
     arguments = [str(bag) if argument == 'BAG' else argument for argument in arguments]
     assert main(['replay', *arguments, '--out', str(tmp_path / 'out'), '-q']) == 2

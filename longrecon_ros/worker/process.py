@@ -1,0 +1,216 @@
+"""The worker's own process: `python -m longrecon_ros.worker.process SOCKET RING SLOTS MEMORY_MB`.
+
+It is started by `supervisor`, inherits a socket and the ring of images, and speaks `wire`. When
+the other end is gone, whatever it died of, it removes what that has left behind and ends. Exit
+codes: 0 when it was asked to end, 2 after an error of the user, 77 when memory was short.
+"""
+
+from dataclasses import asdict
+import faulthandler
+import logging
+import os
+from pathlib import Path
+import queue
+import resource
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any, Dict, List, Optional
+
+from .. import __version__
+from ..config import load
+from ..errors import LongreconError
+from ..io.calibration import Calibration
+from .remains import remove_dead_segments
+from .ring import Ring
+from .session import Session, Settings, smaller
+from .wire import array_of, Channel, WireError
+
+OUT_OF_MEMORY = 77
+_BEAT_S = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Answers the messages of the other process, one after the other."""
+
+    def __init__(self, channel: Channel, ring: Ring):
+        self._channel, self._ring = channel, ring
+        self._inbox: 'queue.SimpleQueue[Dict[str, Any]]' = queue.SimpleQueue()
+        self._session: Optional[Session] = None
+        self._folder: Optional[Path] = None
+        self._doing, self._since_s = 'starting', time.monotonic()
+        for name, job in (('inbox', self._read), ('beat', self._beat)):
+            threading.Thread(target=job, name=name, daemon=True).start()
+
+    def run(self) -> int:
+        """Work until it is asked to end; return the exit code."""
+        while True:
+            message = self._inbox.get()
+            kind = message['kind']
+            if kind == 'stop':
+                self._end()
+                return 0
+            self._doing, self._since_s = kind, time.monotonic()
+            if kind == 'start':
+                if not self._start(message):
+                    return 2
+            else:
+                getattr(self, f'_do_{kind}')(message)
+            self._doing, self._since_s = '', time.monotonic()
+
+    def tell(self, message: Dict[str, Any]) -> None:
+        """Send a message; when nobody listens, the inbox knows, too."""
+        try:
+            self._channel.send(message)
+        except WireError:
+            pass
+
+    def _start(self, message: Dict[str, Any]) -> bool:
+        try:
+            config, settings = load(overrides=message['config']), Settings(**message['settings'])
+            if message['share'] < 1:
+                config = smaller(config, message['share'])
+            self._folder = Path(settings.folder)
+            self._session = Session(config, settings, message['resume'], self.tell)
+            if message['warm_up']:
+                self._session.warm_up()
+        except LongreconError as error:
+            self.tell({'kind': 'failed', 'text': str(error)})
+            return False
+        self.tell({'kind': 'ready', 'version': __version__, 'pid': os.getpid(),
+                   **self._session.facts()})
+        return True
+
+    def _do_begin(self, message: Dict[str, Any]) -> None:
+        self._session.begin(read_calibration(message['calibration']), message['topic'],
+                            message['epoch'])
+
+    def _do_frame(self, message: Dict[str, Any]) -> None:
+        image = self._ring.read(message['slot'], message['shape'])
+        try:
+            self._session.take(message['index'], message['stamp_ns'], image, message['name'])
+        except LongreconError as error:
+            self.tell({'kind': 'refused', 'index': message['index'], 'text': str(error)})
+        else:
+            self.tell({'kind': 'taken', 'index': message['index']})
+
+    def _do_call(self, message: Dict[str, Any]) -> None:
+        answer = {'kind': 'answer', 'ticket': message['ticket'], 'is_done': True}
+        try:
+            answer['text'] = getattr(self._session, message['method'])(*message['arguments'])
+        except LongreconError as error:
+            answer.update(is_done=False, text=str(error))
+        self.tell(answer)
+
+    def _do_want(self, message: Dict[str, Any]) -> None:
+        self._session.want(message['cloud'], message['tiles'], message['fresh'],
+                           message['metres_per_unit'])
+
+    def _read(self) -> None:
+        """Put messages into the inbox; end the process when there will be no more."""
+        try:
+            while True:
+                self._inbox.put(self._channel.receive())
+        except WireError:
+            pass
+        self._bury()
+
+    def _bury(self) -> None:
+        """Remove what the other process would have removed, and end at once."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        # its participant may hold its lock for a moment yet
+        for _ in range(3):
+            remove_dead_segments()
+            time.sleep(0.1)
+        os._exit(0)
+
+    def _end(self) -> None:
+        if self._session is not None:
+            self._session.close()
+
+    def _beat(self) -> None:
+        while True:
+            self.tell({'kind': 'beat', 'doing': self._doing, 'rss_mb': resident_mb(),
+                       'gpu_mb': gpu_mb(),
+                       'busy_s': time.monotonic() - self._since_s if self._doing else 0.0})
+            time.sleep(_BEAT_S)
+
+
+class _Forward(logging.Handler):
+    """Sends what the library logs to the other process."""
+
+    def __init__(self, worker: Worker):
+        super().__init__(logging.INFO)
+        self._worker = worker
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record."""
+        self._worker.tell({'kind': 'log', 'level': record.levelno, 'text': self.format(record)})
+
+
+def calibration_message(calibration: Optional[Calibration]) -> Optional[Dict[str, Any]]:
+    """Return a calibration as part of a message."""
+    return None if calibration is None else asdict(calibration)
+
+
+def read_calibration(told: Optional[Dict[str, Any]]) -> Optional[Calibration]:
+    """Return the record of `calibration_message`."""
+    if told is None:
+        return None
+    size = told['size']
+    return Calibration(array_of(told['K'], float), array_of(told['distortion'], float),
+                       told['distortion_model'], None if size is None else tuple(size))
+
+
+def resident_mb() -> float:
+    """Return the memory of this process, MB; 0 where it cannot be told."""
+    try:
+        n_pages = int(Path('/proc/self/statm').read_text().split()[1])
+    except OSError:
+        return 0.0
+    return n_pages * os.sysconf('SC_PAGE_SIZE') * 1e-6
+
+
+def gpu_mb() -> float:
+    """Return what torch has allocated on the GPU, MB; 0 when it is not in use."""
+    torch = sys.modules.get('torch')
+    cuda = getattr(torch, 'cuda', None)
+    if cuda is None or not cuda.is_initialized():
+        return 0.0
+    return cuda.memory_allocated() * 1e-6
+
+
+def main(arguments: List[str]) -> int:
+    """Run the worker; return the exit code."""
+    socket_fd, ring_fd, n_slots, memory_mb = map(int, arguments)
+    if memory_mb:
+        # what it takes itself; address space that is only reserved does not count
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
+    faulthandler.enable()
+    # Ctrl-C is for the other process, which says what happens
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(5)                  # the tracker has to be on time
+    channel = Channel(socket.socket(fileno=socket_fd))
+    worker = Worker(channel, Ring(ring_fd, n_slots))
+    logging.getLogger('longrecon_ros').addHandler(_Forward(worker))
+    logging.getLogger('longrecon_ros').setLevel(logging.INFO)
+    try:
+        return worker.run()
+    except BaseException as error:
+        is_memory = isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError'
+        words = ' '.join(str(error).split()) or type(error).__name__
+        worker.tell({'kind': 'fault', 'is_memory': is_memory,
+                     'text': f'{type(error).__name__}: {words}'})
+        if is_memory:
+            os._exit(OUT_OF_MEMORY)
+        raise
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
