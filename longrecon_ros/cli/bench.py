@@ -9,8 +9,8 @@ what a backbone says of its state: all should stay flat. `bench align` measures 
 scale for every depth layer on simulated predictions: the time of a new frame over that of one
 `skimage.segmentation.felzenszwalb(depth, 300, 1.1, 500)` on the same map, and time and memory over
 a stream of many windows. `bench nets` measures the networks, `bench stream` one that takes frames
-one by one, `bench lockstep` compares the forms of scal3r; they have options of their own, see
-`longrecon bench nets --help`.
+one by one, `bench lockstep` compares the forms of scal3r, `bench node` watches the live node; they
+have options of their own, see `longrecon bench nets --help`.
 
 examples:
   longrecon bench sfm clips/a clips/b
@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
     if args.what == 'align':
         bench_align(config, args.windows)
         return 0
-    if args.what in ('nets', 'stream', 'lockstep'):
+    if args.what in ('nets', 'stream', 'lockstep', 'node'):
         raise ConfigError(f'bench {args.what}: its options come after the two words')
     if args.what not in backbones.available():
         raise ConfigError(f'bench {args.what}: choose growth, align, nets, stream, lockstep '

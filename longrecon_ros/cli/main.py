@@ -28,6 +28,7 @@ VERBS = MappingProxyType({
     'bench': ('.bench', 'measure speed and accuracy on this machine'),
     'bench nets': ('.bench_nets', 'measure the networks: time, FLOP, memory'),
     'bench stream': ('.bench_stream', 'measure STream3R frame by frame: does anything grow'),
+    'bench node': ('.bench_node', 'run the live node for long: latency, memory, leftovers'),
     'bench lockstep': ('.bench_lockstep', 'compare the exact form of scal3r with the live one'),
 })
 """Name of a verb to its module, relative to this package, and what it does. A module has

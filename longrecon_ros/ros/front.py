@@ -159,7 +159,7 @@ class Front:
         """Feed a worker that is ready: what it has to know, and all images without an answer."""
         self._generation = generation
         tail = self.estimator.tail
-        n_seen = 0 if tail is None else len(tail['frame_ids'])
+        n_seen = 0 if tail is None else len(tail['prediction.frame_ids'])
         messages = self._stream.again(size, overlap, n_seen)
         if self._begun is not None:
             self._send(self._begin_message())

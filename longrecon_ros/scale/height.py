@@ -47,7 +47,7 @@ class HeightSource(ScaleSource):
             for (i, _), T in zip(frames, T_last_camera)])
         is_known = window.T_base_camera is not None
         # the third row of R_base_camera is the base's z axis, seen from the camera
-        up = window.T_base_camera[:3, 2] if is_known else np.array([0.0, -1.0, 0.0])
+        up = window.T_base_camera[2, :3] if is_known else np.array([0.0, -1.0, 0.0])
         ground = (find_ground(points, up, _KNOWN_TILT_RAD, _KNOWN_SLOPE) if is_known
                   else find_ground(points, up, _UNKNOWN_TILT_RAD, _UNKNOWN_SLOPE))
         if ground is None:

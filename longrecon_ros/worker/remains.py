@@ -13,16 +13,19 @@ from typing import List
 _FOLDER = Path('/dev/shm')
 
 
+def dead_segments(folder: Path = _FOLDER) -> List[str]:
+    """Return the names of the Fast DDS segments of dead processes of this user."""
+    return [lock.name[:-len('_el')] for lock in sorted(folder.glob('fastrtps_*_el'))
+            if _is_free(lock)]
+
+
 def remove_dead_segments(folder: Path = _FOLDER) -> List[str]:
     """Remove the Fast DDS segments of dead processes of this user; return their names."""
-    removed = []
-    for lock in sorted(folder.glob('fastrtps_*_el')):
-        if _is_free(lock):
-            name = lock.name[:-len('_el')]
-            for path in (folder / name, lock, folder / f'sem.{name}_mutex'):
-                path.unlink(missing_ok=True)
-            removed.append(name)
-    return removed
+    names = dead_segments(folder)
+    for name in names:
+        for file in (name, f'{name}_el', f'sem.{name}_mutex'):
+            (folder / file).unlink(missing_ok=True)
+    return names
 
 
 def _is_free(lock: Path) -> bool:

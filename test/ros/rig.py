@@ -51,6 +51,8 @@ class Rig:
         self._now = (10**9, time.monotonic())       # time of the recording, and since when
         self._clock_at = 0.0
         self.status, self.level, self.message = {}, None, ''
+        self.parts = {}         # values of all statuses, by their part's name
+        self.statuses = {}      # the newest DiagnosticStatus of each part, by its name
 
     def __enter__(self):
         # a domain for each: latched messages of the test before must not be seen
@@ -79,12 +81,31 @@ class Rig:
         arguments = ['-r', f'__ns:={self._namespace}'] if self._namespace else []
         self.process = self._stack.enter_context(NodeProcess(
             self._folder, self._parameters, {'image': 'camera/image'}, arguments))
-        self.wait(lambda: self._images.get_subscription_count()
-                  and self._infos.get_subscription_count() and self.status)
+        self.wait(self.is_up)
         return self
 
     def __exit__(self, *problem):
         self._stack.close()
+
+    def is_up(self):
+        """Say whether the node listens to the camera."""
+        return self._images.get_subscription_count() and self._infos.get_subscription_count() \
+            and self.status
+
+    def ask(self, kind, name, request=None):
+        """Call a service of the node, named below it, and return the response."""
+        answer = self.begin_to_ask(kind, name, request)
+        self.wait(answer.done, 60.0)
+        return answer.result()
+
+    def begin_to_ask(self, kind, name, request=None):
+        """Call a service of the node; return the future of its response."""
+        if name not in self._services:
+            self._services[name] = self.node.create_client(
+                kind, f'{self._namespace}/longrecon/{name}')
+        client = self._services[name]
+        self.wait(client.service_is_ready)
+        return client.call_async(kind.Request() if request is None else request)
 
     def send_mounting(self, T_base_camera):
         """Publish base_link -> camera on /tf_static and let it arrive."""
@@ -164,6 +185,9 @@ class Rig:
 
     def _take_status(self, message):
         for status in message.status:
+            part = status.name.rpartition('longrecon: ')[2]
+            self.parts[part] = {value.key: value.value for value in status.values}
+            self.statuses[part] = status
             if status.name.endswith('longrecon: SLAM'):
                 self.status = {value.key: value.value for value in status.values}
                 self.level, self.message = status.level, status.message

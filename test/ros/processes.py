@@ -1,0 +1,55 @@
+"""What the system knows of a process, by /proc: children, threads, open files, shared memory."""
+
+from pathlib import Path
+import re
+
+_SHARED = Path('/dev/shm')
+
+
+def children(pid):
+    """Return the ids of the living children of a process, zombies excepted."""
+    found = []
+    for stat in Path('/proc').glob('[0-9]*/stat'):
+        try:
+            fields = stat.read_text().rpartition(')')[2].split()
+        except OSError:
+            continue        # it has ended meanwhile
+        if int(fields[1]) == pid and fields[0] not in 'ZX':
+            found.append(int(stat.parent.name))
+    return found
+
+
+def is_alive(pid):
+    """Say whether there is a process, zombies excepted."""
+    try:
+        state = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
+    except OSError:
+        return False
+    return state not in 'ZX'
+
+
+def thread_names(pid):
+    """Return the names of the threads of a process."""
+    return sorted(task.joinpath('comm').read_text().strip()
+                  for task in Path(f'/proc/{pid}/task').iterdir())
+
+
+def n_files(pid):
+    """Return how many files a process has open."""
+    return len(list(Path(f'/proc/{pid}/fd').iterdir()))
+
+
+def shared_files():
+    """Return the names of the files in shared memory."""
+    return {path.name for path in _SHARED.iterdir()}
+
+
+def segments(pid):
+    """Return the segments of Fast DDS that a process has mapped, its own and others'."""
+    return set(re.findall(r'/dev/shm/(fastrtps_[0-9a-f]{16})',
+                          Path(f'/proc/{pid}/maps').read_text()))
+
+
+def folders(folder):
+    """Return the temporary folders of nodes in a folder."""
+    return list(Path(folder).glob('longrecon-*'))
