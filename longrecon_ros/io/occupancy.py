@@ -102,24 +102,40 @@ def write_occupancy(path: Path, views: Iterable[View], resolution_m: float, is_m
     if not (0 < resolution_m < np.inf and 0 < max_range_m < np.inf and 0 < low < high):
         raise ConfigError(f'{yaml}: resolution_m, max_range_m and height_range_m must be above 0 '
                           'and ascend')
-    with writing(yaml), _Store() as store:
-        for view in checked_views(views, yaml):
+    with writing(yaml):
+        pixels, found = draw_occupancy(yaml, views, resolution_m, scale, height_range_m, up,
+                                       max_range_m, trajectory)
+        yaml.parent.mkdir(parents=True, exist_ok=True)
+        _write(yaml, pixels, found.origin_m, resolution_m)
+    return found
+
+
+def draw_occupancy(name: Path, views: Iterable[View], resolution_m: float, scale: float,
+                   height_range_m: tuple[float, float] = (0.1, 1.5),
+                   up: np.ndarray | None = None, max_range_m: float = 10.0,
+                   trajectory: Trajectory | None = None) -> tuple[np.ndarray, Occupancy]:
+    """Return a grid as pixels (h, w) uint8, y upwards, and what is known of it.
+
+    ``scale`` is in metres per unit of the map; ``name`` stands in errors; all else is as in
+    `write_occupancy`. Pixels are `OCCUPIED`, `FREE` or `UNKNOWN`.
+    """
+    with _Store() as store:
+        for view in checked_views(views, name):
             store.add(view, scale)
         ground, T_grid_map = _place(store, up)
         positions = store.poses[:, :3, 3]
         if trajectory is not None:
             positions = np.concatenate([positions, trajectory.positions * scale])
         positions = se3.apply(T_grid_map, positions[np.isfinite(positions).all(axis=1)])
-        grid = _Grid(yaml, positions[:, :2], resolution_m, max_range_m)
-        _draw(grid, store, T_grid_map, (low, high), max_range_m)
+        grid = _Grid(name, positions[:, :2], resolution_m, max_range_m)
+        _draw(grid, store, T_grid_map, height_range_m, max_range_m)
         grid.clear(positions[:, :2], _CARRIER_M)
         pixels, origin = grid.image()
-        yaml.parent.mkdir(parents=True, exist_ok=True)
-        _write(yaml, pixels, origin, resolution_m)
     height_m = float(positions[0, 2])
-    return Occupancy(pixels.shape[::-1], resolution_m, origin, float((pixels != UNKNOWN).mean()),
-                     float((pixels == OCCUPIED).mean()), scale, T_grid_map, height_m, ground,
-                     tuple(_warnings(ground, height_m)))
+    return pixels, Occupancy(
+        pixels.shape[::-1], resolution_m, origin, float((pixels != UNKNOWN).mean()),
+        float((pixels == OCCUPIED).mean()), scale, T_grid_map, height_m, ground,
+        tuple(_warnings(ground, height_m)))
 
 
 def _scale(yaml: Path, is_metric: bool, metres_per_unit: float | None) -> float:

@@ -5,7 +5,7 @@ better moves map over odom at once, and odom slowly.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -124,6 +124,22 @@ class Estimator:
         T[:3, 3] *= self.scale.metres_per_unit
         E = self._odometer.T_base_camera
         return E @ T @ se3.inverse(E)
+
+    @property
+    def up(self) -> np.ndarray:
+        """(3,) up, in the axes of the first camera; as if it were level where nothing is known."""
+        if self._odometer is None:
+            return np.array([0.0, -1.0, 0.0])
+        return self._odometer.T_base_camera[2, :3].copy()
+
+    def grid_origin(self, T_grid_map: np.ndarray, origin_m: Sequence[float]) -> np.ndarray:
+        """Return T_map_origin (4, 4), m, of a grid, in the base's map.
+
+        ``T_grid_map`` (4, 4), m, takes the camera's map to the grid's axes, in which ``origin_m``
+        (x, y) is its corner.
+        """
+        corner = se3.from_parts(np.eye(3), [*origin_m, 0.0])
+        return self._odometer.T_base_camera @ se3.inverse(T_grid_map) @ corner
 
     def _chain_pose(self, pose: TrackedPose) -> ChainPose:
         """Return a tracked pose with its whole covariance: the reference's, and its own on top."""

@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any, List, Optional
+from typing import Any, Callable, List, Optional
 
 import rclpy
 from rclpy.clock import Clock, ClockType
@@ -59,6 +59,8 @@ class SlamNode(LifecycleNode):
         self.outputs: Optional[Outputs] = None
         self.requests: Optional[Services] = None
         self._guard = self.create_guard_condition(self._take_outputs)
+        change = self._service_change_state
+        change.callback = self._refusing(change.callback)
         self.status = Status(self)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         # not the node's clock: with simulated time it stands still when a recording ends
@@ -74,11 +76,11 @@ class SlamNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and wait until its backbone is ready."""
         self.status.begin()
-        self.engine = Engine(self.settings, self.live, RgbDecoder(), self._guard.trigger,
-                             self.status.latency)
         try:
+            self.engine = Engine(self.settings, self.live, RgbDecoder(), self._guard.trigger,
+                                 self.status.latency)
             self.engine.wait_until_ready()
-        except LongreconError as error:
+        except (LongreconError, OSError) as error:
             self.get_logger().error(f'cannot be configured: {error}')
             self.status.failure = str(error)
             self._drop_engine()
@@ -140,6 +142,17 @@ class SlamNode(LifecycleNode):
         """Release everything."""
         self._drop_all()
         self.destroy_node()
+
+    def _refusing(self, change: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """Return the service ~/change_state, which rclpy lets end the node by a wrong number."""
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                return change(request, response)
+            except RuntimeError as error:       # of rcl, before anything has changed
+                self.get_logger().warning(f'~/change_state: {" ".join(str(error).split())}')
+                response.success = False
+                return response
+        return answer
 
     def _take_outputs(self) -> None:
         if self.engine is None:

@@ -1,8 +1,9 @@
 """What the node does with all that comes out of the engine."""
 
 import time
-from typing import Any, Dict, Tuple
+from typing import Any, Dict
 
+import numpy as np
 from rclpy.clock import Clock, ClockType
 
 from ..geometry import se3
@@ -23,7 +24,7 @@ class Outputs:
         self._timer: Any = None
         self._T_map_odom = None             # where odom is somebody else's
         self._tiles: Dict[int, int] = {}    # newest revision of each
-        self._wanted: Tuple[bool, ...] = ()
+        self._wanted: tuple = ()
         self._newest_ns = 0
         self._lookup = tf2.make_lookup(node) if node.live.config.tf_mode == 'map_odom' else None
 
@@ -94,7 +95,8 @@ class Outputs:
             cloud = PointCloud(estimator.to_base_axes(message['points']), message['colors'])
             self._sink.write_cloud(cloud, self._newest_ns)
         elif kind == 'grid':
-            self._sink.write_grid(message, self._newest_ns)
+            self._sink.write_grid({**message, 'T_map_origin': estimator.grid_origin(
+                message['T_grid_map'], message['origin_m'])}, self._newest_ns)
 
     def begin(self) -> None:
         """Take note that the worker is new: it has to be told who listens."""
@@ -102,15 +104,17 @@ class Outputs:
 
     def look_for_listeners(self) -> None:
         """Tell the worker what is wanted, when that changes."""
-        wanted = self._sink.wanted()
-        if wanted == self._wanted and not wanted[-1]:
+        scale = self._engine.estimator.scale
+        cloud, tiles, grid, is_fresh = self._sink.wanted()
+        # a scale that follows its evidence is told anew with every percent
+        wanted = cloud, tiles, grid, scale.state, round(100 * np.log(scale.metres_per_unit))
+        if wanted == self._wanted and not is_fresh:
             return
         self._wanted = wanted
-        cloud, tiles, grid, is_fresh = wanted
-        scale = self._engine.estimator.scale
         self._engine.front.post(self._engine.front.want, {
             'kind': 'want', 'cloud': cloud, 'tiles': tiles, 'fresh': is_fresh,
-            'metres_per_unit': scale.metres_per_unit if grid and scale.state == 'metric' else 0.0})
+            'metres_per_unit': scale.metres_per_unit if grid and scale.state == 'metric' else 0.0,
+            'up': self._engine.estimator.up.tolist()})
 
     def _take_mapped(self, mapped: Mapped) -> None:
         if mapped.is_whole_path:

@@ -107,7 +107,8 @@ def run_soak(soak: Soak, tell: Callable[[Row], None] = lambda row: None) -> Repo
 
 def _left_files() -> Set[str]:
     """Return what processes of ours may leave behind."""
-    return set(dead_segments()) | {path.name for path in Path(tempfile.gettempdir()).glob('longrecon-*')}
+    folders = Path(tempfile.gettempdir()).glob('longrecon-*')
+    return {*dead_segments(), *(path.name for path in folders)}
 
 
 def _messages(soak: Soak) -> Tuple[List[Image], CameraInfo]:

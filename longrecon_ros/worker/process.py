@@ -75,7 +75,6 @@ class Worker:
             config, settings = load(overrides=message['config']), Settings(**message['settings'])
             if message['share'] < 1:
                 config = smaller(config, message['share'])
-            self._folder = Path(settings.folder)
             self._session = Session(config, settings, message['resume'], self.tell)
             if message['warm_up']:
                 self._session.warm_up()
@@ -109,13 +108,17 @@ class Worker:
 
     def _do_want(self, message: Dict[str, Any]) -> None:
         self._session.want(message['cloud'], message['tiles'], message['fresh'],
-                           message['metres_per_unit'])
+                           message['metres_per_unit'], message['up'])
 
     def _read(self) -> None:
         """Put messages into the inbox; end the process when there will be no more."""
         try:
             while True:
-                self._inbox.put(self._channel.receive())
+                message = self._channel.receive()
+                if message['kind'] == 'start':
+                    # known at once: the other process may be gone before its turn comes
+                    self._folder = Path(message['settings']['folder'])
+                self._inbox.put(message)
         except WireError:
             pass
         self._bury()

@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 import logging
 from pathlib import Path
 import time
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Sequence
+
+import numpy as np
 
 from .. import backbones
 from ..checkpoint import Checkpointer, load_checkpoint, Resume, Tail
@@ -20,6 +22,7 @@ from ..pipeline import Pipeline
 from ..results import RunRecord, RunRecorder, write_run
 from ..types import PointCloud, Update
 from . import messages
+from .grid import GridMaker
 
 _log = logging.getLogger(__name__)
 _CHECKPOINT_SHARE = 0.05        # of the time may go into checkpoints
@@ -60,6 +63,8 @@ class Session:
         self._checkpointer = Checkpointer(Path(settings.folder) / 'checkpoint')
         self._wants_cloud = self._wants_tiles = False
         self._metres = 0.0                  # per unit, for a grid; 0: none is wanted
+        self._up = np.array([0.0, -1.0, 0.0])
+        self._grid = GridMaker(settings.grid_resolution_m, tell)
         self._build(self._resume(resume))
 
     def _resume(self, told: Dict[str, Any]) -> Optional[Resume]:
@@ -128,13 +133,15 @@ class Session:
             self._is_flushing = False
         return 'done'
 
-    def want(self, cloud: bool, tiles: bool, fresh: bool, metres_per_unit: float) -> None:
+    def want(self, cloud: bool, tiles: bool, fresh: bool, metres_per_unit: float,
+             up: Sequence[float]) -> None:
         """Say who listens: clouds, tiles and grids are made for somebody only.
 
         ``fresh``: somebody is new, and gets all there is; ``metres_per_unit`` above 0: a grid is
-        wanted, too.
+        wanted, too, with ``up`` (3,) in the axes of the first camera.
         """
         self._wants_cloud, self._wants_tiles, self._metres = cloud, tiles, metres_per_unit
+        self._up = np.array(up, float)
         if fresh and len(self._pipeline.mapper.atlas) and self._pipeline.voxel_m:
             self._tell_map(self._pipeline.cloud() if cloud else None)
             if tiles:
@@ -215,6 +222,7 @@ class Session:
 
     def close(self) -> None:
         """End the work; the stream is over."""
+        self._grid.wait()
         self._stream.close()
         self._pipeline.close()
 
@@ -241,6 +249,8 @@ class Session:
                 self._tell_map(self._pipeline.cloud())
             if self._wants_tiles and self._pipeline.voxel_m:
                 self._tell_tiles()
+            if self._metres:
+                self._grid.ask(self._pipeline.mapper.atlas, self._metres, self._up)
         self._keep()
 
     def _tell_map(self, cloud: Optional[PointCloud]) -> None:

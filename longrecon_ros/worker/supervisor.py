@@ -223,8 +223,9 @@ class Supervisor:
         self._take({'kind': kind, 'text': text})
 
     def _drain(self, stream: Any) -> None:
-        for line in stream:
-            self._last_lines.append(line.decode(errors='replace').rstrip())
+        with stream:
+            for line in stream:
+                self._last_lines.append(line.decode(errors='replace').rstrip())
 
     def _words(self) -> str:
         """Return the last line that the worker wrote to its stderr."""
