@@ -47,11 +47,11 @@ def main(args: argparse.Namespace) -> int:
         f'{row.time_s:.0f} s: {row.n_posed} of {row.n_sent} posed, p95 {row.p95_ms:.0f} ms, '
         f'{row.node_mb:.0f} + {row.worker_mb:.0f} MB', flush=True))
     print_table(('s', 'sent', 'posed', 'p50 ms', 'p95 ms', 'inside p95', 'node MB', 'worker MB',
-                 'threads', 'files', 'skipped', 'dropped', 'lost'),
+                 'threads', 'files', 'skipped', 'dropped', 'untracked', 'lost'),
                 [(f'{r.time_s:.0f}', str(r.n_sent), str(r.n_posed), f'{r.p50_ms:.1f}',
                   f'{r.p95_ms:.1f}', f'{r.inside_p95_ms:.1f}', f'{r.node_mb:.0f}',
                   f'{r.worker_mb:.0f}', str(r.n_threads), str(r.n_files), str(r.n_skipped),
-                  str(r.n_dropped), str(r.n_lost)) for r in report.rows])
+                  str(r.n_dropped), str(r.n_untracked), str(r.n_lost)) for r in report.rows])
     for complaint in report.complaints[:_MOST_COMPLAINTS]:
         print(complaint)
     left = [*map(str, report.left_processes), *report.left_files]

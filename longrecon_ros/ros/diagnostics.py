@@ -131,6 +131,7 @@ def _slam_values(health: Health) -> Dict[str, Any]:
         'images waiting': counts.waiting,
         'images dropped': counts.dropped,
         'images skipped': counts.skipped,
+        'images untracked': counts.untracked,
         'images taken': counts.taken,
         'images refused': sum(counts.refused.values()),
         'poses': counts.poses,

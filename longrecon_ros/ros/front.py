@@ -23,6 +23,8 @@ from .estimator import Estimator
 from .intake import Decision, Intake, IntakeConfig
 from .odometry import BaseState
 
+_BEHIND = 3         # images that wait: those before the newest are not tracked
+
 Decoder = Callable[[Any, str], np.ndarray]
 
 
@@ -81,7 +83,9 @@ class Front:
         self._outputs: Deque[Any] = deque()
         self._changed = threading.Condition()
         self._is_closing = False
+        self._is_given_up = False           # there will be no worker any more
         self.n_dropped = 0                  # images that this thread had no time for
+        self.n_untracked = 0                # that it had no time to track: they have no pose
         self.failure: Optional[BaseException] = None
         self._epoch = 0
         self._generation = 0                # of the worker that is being fed; 0: none
@@ -102,9 +106,9 @@ class Front:
         """
         with self._changed:
             if self._policy == 'keep_all':
-                self._changed.wait_for(
-                    lambda: len(self._images) < self._capacity or self._is_closing)
-            elif len(self._images) >= self._capacity:
+                self._changed.wait_for(lambda: len(self._images) < self._capacity
+                                       or self._is_closing or self._is_given_up)
+            if len(self._images) >= self._capacity:
                 self._images.popleft()
                 self.n_dropped += 1
             self._images.append(job)
@@ -170,6 +174,12 @@ class Front:
         """Feed no worker until there is one."""
         self._generation = 0
 
+    def give_up(self) -> None:
+        """Feed no worker any more: no image waits for one, even with keep_all."""
+        with self._changed:
+            self._generation, self._is_given_up = 0, True
+            self._changed.notify_all()
+
     def want(self, message: Dict[str, Any]) -> None:
         """Tell the worker who listens."""
         self._send(message)
@@ -226,7 +236,8 @@ class Front:
         if self._is_closing or self._jobs:
             return True
         # with keep_all an image waits here for its place in the ring
-        return bool(self._images) and (self._policy != 'keep_all' or self._stream.has_room)
+        return bool(self._images) and (self._policy != 'keep_all' or self._is_given_up
+                                       or self._stream.has_room)
 
     def _put(self, output: Any) -> None:
         self._outputs.append(output)
@@ -255,7 +266,10 @@ class Front:
             return
         if message is not None:
             self._send(message)
-        self._track(job, image)
+        if self._policy == 'latest' and len(self._images) >= _BEHIND:
+            self.n_untracked += 1           # a pose that is late helps less than the next in time
+        else:
+            self._track(job, image)
 
     def _is_let_in(self, job: ImageJob, image: np.ndarray) -> bool:
         if self._intake is None:

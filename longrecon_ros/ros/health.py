@@ -93,6 +93,7 @@ class Counts:
     waiting: int = 0            # now
     dropped: int = 0            # for want of time
     skipped: int = 0            # on purpose, by the adaptive stride; they have a pose
+    untracked: int = 0          # for want of time; they have no pose
     taken: int = 0              # by the pipeline
     refused: CounterOf[str] = field(default_factory=Counter)    # by reason
     poses: int = 0

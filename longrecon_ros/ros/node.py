@@ -182,9 +182,7 @@ class SlamNode(LifecycleNode):
             self.outputs.take_message(message)
 
     def _look_after(self) -> None:
-        """Watch the worker, and who listens."""
-        if self.engine is not None:
-            self.engine.supervisor.check()
+        """Tell the worker who listens."""
         if self.outputs is not None:
             self.outputs.look_for_listeners()
 

@@ -59,6 +59,7 @@ class Row:
     n_files: int                            # open in the node
     n_skipped: int
     n_dropped: int
+    n_untracked: int                        # images that there was no time to pose
     n_lost: int                             # images whose pose is a guess
 
 
@@ -208,7 +209,8 @@ class _Rig:
                    n_pages * os.sysconf('SC_PAGE_SIZE') * 1e-6,
                    _number(worker['memory [MB]']), len(list((proc / 'task').iterdir())),
                    len(list((proc / 'fd').iterdir())), int(slam['images skipped']),
-                   int(slam['images dropped']), int(slam['poses lost']))
+                   int(slam['images dropped']), int(slam['images untracked']),
+                   int(slam['poses lost']))
 
 
 def _number(text: str) -> float:

@@ -98,6 +98,7 @@ class Status:
                                          fault=self.failure)
             return
         counts.dropped = engine.front.n_dropped + engine.stream.counts.dropped
+        counts.untracked = engine.front.n_untracked
         counts.skipped = engine.stream.counts.skipped
         counts.waiting = engine.front.n_waiting + engine.stream.n_waiting
         supervisor, scale = engine.supervisor, engine.estimator.scale

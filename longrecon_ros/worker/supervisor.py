@@ -19,6 +19,7 @@ _LONGEST_PAUSE_S = 30.0     # between two tries
 _SHRINK = 0.7               # of the window, after memory was short
 _END_S = 10.0               # for the worker to end by itself
 _LAST_LINES = 20
+_WATCH_S = 0.5              # between two looks at the worker
 _MARKS = ('_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'LD_LIBRARY_PATH')
 
 
@@ -63,8 +64,10 @@ class Supervisor:
         self._n_deaths = 0
         self._words_now, self._told_memory = '', False
         self._n_oom_kills = 0
-        self._thread = threading.Thread(target=self._live, name='supervisor', daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=job, name=name, daemon=True) for name, job in (
+            ('supervisor', self._live), ('watchdog', self._watch))]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def pid(self) -> int:
@@ -94,15 +97,20 @@ class Supervisor:
         if not self._ended.wait(_END_S):
             self._kill()
             self._ended.wait(_END_S)
-        self._thread.join(_END_S)
+        for thread in self._threads:
+            thread.join(_END_S)
 
-    def check(self) -> None:
-        """Kill a worker that has been at one message for too long; call it now and then."""
-        busy_s = float(self.beat.get('busy_s', 0.0)) + time.monotonic() - self.beat_at_s
-        if self.state in ('ready', 'starting') and self.pid and busy_s > self._config.timeout_s:
-            self._words_now = (f'it was silent, or at one window, for {busy_s:.0f} s '
-                               '(worker.timeout_s)')
-            self._kill()
+    def _watch(self) -> None:
+        """Kill a worker that has been at one message for too long.
+
+        In a thread of its own: with keep_all, the caller's may wait for this very worker.
+        """
+        while not self._ended.wait(_WATCH_S):
+            busy_s = float(self.beat.get('busy_s', 0.0)) + time.monotonic() - self.beat_at_s
+            if self.pid and busy_s > self._config.timeout_s:
+                self._words_now = (f'it was silent, or at one window, for {busy_s:.0f} s '
+                                   '(node.worker_timeout_s)')
+                self._kill()
 
     def _live(self) -> None:
         while not self._is_closing.is_set():
@@ -135,7 +143,7 @@ class Supervisor:
             ours.close()
             self._process = None
             self._fail(f'{command[0]}: cannot be started ({error.strerror}); set '
-                       'worker.python to the interpreter that has torch')
+                       'node.worker_python to the interpreter that has torch')
             return
         finally:
             theirs.close()
