@@ -141,6 +141,7 @@ def _slam_values(health: Health) -> Dict[str, Any]:
         'segments': counts.segments,
         'latency [ms]': latency[TOTAL].last,
         'backbone, newest window [ms]': latency['infer'].last,
+        'scale_state': health.scale.state,
         'findings': ' '.join(finding.code for finding in health.findings) or 'none',
     }
 

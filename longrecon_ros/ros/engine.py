@@ -142,7 +142,10 @@ class Engine:
         if kind in ('failed', 'gave_up'):
             self._failure = message['text']
         if kind in ('died', 'failed', 'gave_up'):
-            self.front.post(self.front.down if kind == 'died' else self.front.give_up)
+            if kind == 'died':
+                self.front.post(self.front.down)
+            else:
+                self.front.post(self.front.give_up, message['text'])
             self._break_off(message['text'])
         if kind in ('ready', 'failed', 'gave_up'):
             self._is_settled.set()

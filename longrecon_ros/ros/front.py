@@ -83,7 +83,7 @@ class Front:
         self._outputs: Deque[Any] = deque()
         self._changed = threading.Condition()
         self._is_closing = False
-        self._is_given_up = False           # there will be no worker any more
+        self._given_up = ''                 # why there will be no worker any more
         self.n_dropped = 0                  # images that this thread had no time for
         self.n_untracked = 0                # that it had no time to track: they have no pose
         self.failure: Optional[BaseException] = None
@@ -107,7 +107,7 @@ class Front:
         with self._changed:
             if self._policy == 'keep_all':
                 self._changed.wait_for(lambda: len(self._images) < self._capacity
-                                       or self._is_closing or self._is_given_up)
+                                       or self._is_closing or self._given_up)
             if len(self._images) >= self._capacity:
                 self._images.popleft()
                 self.n_dropped += 1
@@ -150,13 +150,17 @@ class Front:
         message = {'kind': 'call', 'ticket': ticket, 'method': method,
                    'arguments': list(arguments)}
         if not self._send(message):
-            self._put({'kind': 'answer', 'ticket': ticket, 'is_done': False,
-                       'text': 'the worker is being started: try again in a few seconds'})
+            self._put({'kind': 'answer', 'ticket': ticket, 'is_done': False, 'text': (
+                self._given_up or 'the worker is being started: try again in a few seconds')})
 
     def reset(self, ticket: int, method: str, *arguments: Any) -> None:
-        """Begin anew, here and in the worker, by a call of its that forgets the stream."""
-        self.clear_images()
-        self._begin_anew('', is_new_map=True)
+        """Begin anew, here and in the worker, by a call of its that forgets the stream.
+
+        Without a worker nothing is forgotten: the answer is that it failed.
+        """
+        if self._generation:
+            self.clear_images()
+            self._begin_anew('', is_new_map=True)
         self.call(ticket, method, *arguments)
 
     def up(self, generation: int, size: int, overlap: int) -> None:
@@ -174,10 +178,10 @@ class Front:
         """Feed no worker until there is one."""
         self._generation = 0
 
-    def give_up(self) -> None:
+    def give_up(self, reason: str) -> None:
         """Feed no worker any more: no image waits for one, even with keep_all."""
         with self._changed:
-            self._generation, self._is_given_up = 0, True
+            self._generation, self._given_up = 0, reason
             self._changed.notify_all()
 
     def want(self, message: Dict[str, Any]) -> None:
@@ -236,7 +240,7 @@ class Front:
         if self._is_closing or self._jobs:
             return True
         # with keep_all an image waits here for its place in the ring
-        return bool(self._images) and (self._policy != 'keep_all' or self._is_given_up
+        return bool(self._images) and (self._policy != 'keep_all' or self._given_up
                                        or self._stream.has_room)
 
     def _put(self, output: Any) -> None:

@@ -3,11 +3,11 @@
 Frames are written in the axes they are given in; `odometry` brings them to body axes.
 """
 
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping
 
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Pose, PoseStamped, Quaternion, TransformStamped
-from nav_msgs.msg import OccupancyGrid, Odometry, Path
+from geometry_msgs.msg import Pose, Quaternion, TransformStamped
+from nav_msgs.msg import OccupancyGrid, Odometry
 import numpy as np
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
@@ -55,20 +55,12 @@ def matrix_of(transform) -> np.ndarray:
 def odometry_message(state: BaseState, odom_frame: str, base_frame: str) -> Odometry:
     """Return the pose of the base in odom and its velocity in base axes."""
     message = Odometry(header=header(state.stamp_ns, odom_frame), child_frame_id=base_frame)
-    message.pose.pose = _pose(state.T_odom_base)
+    message.pose.pose = pose_message(state.T_odom_base)
     message.pose.covariance = state.pose_covariance.ravel()
     linear, angular = message.twist.twist.linear, message.twist.twist.angular
     linear.x, linear.y, linear.z = state.twist[:3].tolist()
     angular.x, angular.y, angular.z = state.twist[3:].tolist()
     message.twist.covariance = state.twist_covariance.ravel()
-    return message
-
-
-def path_message(stamps: Sequence[int], T_map_base: Sequence[np.ndarray], frame: str) -> Path:
-    """Return poses (4, 4) with their stamps, ns, as a path; its own stamp is the last one."""
-    message = Path(header=header(stamps[-1] if stamps else 0, frame))
-    message.poses = [PoseStamped(header=header(stamp, frame), pose=_pose(T))
-                     for stamp, T in zip(stamps, T_map_base)]
     return message
 
 
@@ -92,13 +84,14 @@ def grid_message(grid: Mapping[str, Any], frame: str, stamp: int) -> OccupancyGr
     message.info.map_load_time = message.header.stamp
     message.info.resolution = float(grid['resolution_m'])
     message.info.height, message.info.width = cells.shape
-    message.info.origin = _pose(grid['T_map_origin'])
+    message.info.origin = pose_message(grid['T_map_origin'])
     # the setter would go through an ndarray one element at a time
     message.data.frombytes(cells.tobytes())
     return message
 
 
-def _pose(T: np.ndarray) -> Pose:
+def pose_message(T: np.ndarray) -> Pose:
+    """Return T (4, 4) as a message."""
     pose = Pose(orientation=_quaternion(T))
     pose.position.x, pose.position.y, pose.position.z = T[:3, 3].tolist()
     return pose

@@ -57,7 +57,7 @@ class SlamNode(LifecycleNode):
         self.engine: Optional[Engine] = None
         self.inputs: Optional[Inputs] = None
         self.outputs: Optional[Outputs] = None
-        self.requests: Optional[Services] = None
+        self.requests = Services(self)
         self._guard = self.create_guard_condition(self._take_outputs)
         change = self._service_change_state
         change.callback = self._refusing(change.callback)
@@ -86,7 +86,6 @@ class SlamNode(LifecycleNode):
             self._drop_engine()
             return FAILURE
         self.outputs = Outputs(self, self.engine)
-        self.requests = Services(self)
         facts = self.engine.facts
         self.get_logger().info(f'backbone {facts["backbone"]}, worker process {facts["pid"]}'
                                + (', UNTRAINED' if facts['is_untrained'] else ''))
@@ -166,7 +165,7 @@ class SlamNode(LifecycleNode):
 
     def _take_message(self, message: dict) -> None:
         kind, log = message['kind'], self.get_logger()
-        if kind == 'answer' and self.requests is not None:
+        if kind == 'answer':
             self.requests.answered(message)
         elif kind == 'log':
             logging.getLogger('longrecon_ros.worker').log(message['level'], message['text'])
@@ -199,10 +198,10 @@ class SlamNode(LifecycleNode):
     def _drop_all(self) -> None:
         self._drop_inputs()
         self._drop_engine()
-        for part in (self.requests, self.outputs):
-            if part is not None:
-                part.close()
-        self.requests = self.outputs = None
+        self.requests.break_off()
+        if self.outputs is not None:
+            self.outputs.close()
+            self.outputs = None
 
 
 def main(args: Optional[List[str]] = None) -> int:

@@ -25,6 +25,7 @@ class Outputs:
         self._T_map_odom = None             # where odom is somebody else's
         self._tiles: Dict[int, int] = {}    # newest revision of each
         self._wanted: tuple = ()
+        self._must_refresh, self._first_revision = False, 0
         self._newest_ns = 0
         self._lookup = tf2.make_lookup(node) if node.live.config.tf_mode == 'map_odom' else None
 
@@ -83,9 +84,9 @@ class Outputs:
         if not estimator.has_begun:
             return
         if kind == 'tile':
-            self._tiles[message['id']] = message['revision']
+            revision = self._tiles[message['id']] = self._first_revision + message['revision']
             tile = PointCloud(estimator.to_base_axes(message['points']), message['colors'])
-            self._sink.write_tile(message['id'], message['revision'], tile, self._newest_ns)
+            self._sink.write_tile(message['id'], revision, tile, self._newest_ns)
         elif kind == 'tile_poses':
             frames = {(i, self._tiles[i]): estimator.in_base_axes(T)
                       for i, T in zip(message['ids'].tolist(), message['T_map_tile'])
@@ -99,13 +100,15 @@ class Outputs:
                 message['T_grid_map'], message['origin_m'])}, self._newest_ns)
 
     def begin(self) -> None:
-        """Take note that the worker is new: it has to be told who listens."""
-        self._wanted = ()
+        """Take note that the worker is new: it is told who listens, and counts tiles anew."""
+        self._wanted, self._must_refresh = (), True
+        self._first_revision = 1 + max(self._tiles.values(), default=-1)
 
     def look_for_listeners(self) -> None:
         """Tell the worker what is wanted, when that changes."""
         scale = self._engine.estimator.scale
         cloud, tiles, grid, is_fresh = self._sink.wanted()
+        is_fresh, self._must_refresh = is_fresh or self._must_refresh, False
         # a scale that follows its evidence is told anew with every percent
         wanted = cloud, tiles, grid, scale.state, round(100 * np.log(scale.metres_per_unit))
         if wanted == self._wanted and not is_fresh:

@@ -17,11 +17,11 @@ from .messages import (
     cloud_message,
     grid_message,
     odometry_message,
-    path_message,
     transform_message,
 )
 from .node_config import Live
 from .odometry import BaseState
+from .path_bytes import path_bytes
 
 # a window that starts the stream gives a burst
 _ODOMETRY_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
@@ -51,7 +51,7 @@ class Publishers:
         self._grid = node.create_publisher(OccupancyGrid, '~/grid', _MAP_QOS)
         config = live.config
         self._transforms = None if config.tf_mode == 'none' else tf2.make_broadcaster(node)
-        self._n_listeners = (0, 0, 0)
+        self._n_listeners = (0, 0, 0, 0)
         self.n_odometry = 0
         self.reset()
 
@@ -71,12 +71,17 @@ class Publishers:
         self._path_at = -np.inf
 
     def wanted(self) -> Tuple[bool, bool, bool, bool]:
-        """Return whether somebody wants clouds, tiles, a grid; and whether he is new."""
+        """Return whether somebody wants clouds, tiles, a grid; and whether he is new.
+
+        Who is new on the path gets it.
+        """
         counts = tuple(publisher.get_subscription_count()
-                       for publisher in (self._cloud, self._tiles, self._grid))
-        is_new = any(now > before for now, before in zip(counts, self._n_listeners))
+                       for publisher in (self._path, self._cloud, self._tiles, self._grid))
+        is_new = [now > before for now, before in zip(counts, self._n_listeners)]
         self._n_listeners = counts
-        return (*(count > 0 for count in counts), is_new)
+        if is_new[0]:
+            self.write_path()
+        return (*(count > 0 for count in counts[1:]), any(is_new[1:]))
 
     def write_state(self, state: BaseState) -> None:
         """Publish the odometry of one image, and its transform where it is ours."""
@@ -106,9 +111,12 @@ class Publishers:
         self.add_path(stamps_ns, T_map_base)
 
     def write_path(self) -> None:
-        """Publish ~/path now."""
+        """Publish ~/path now, if somebody listens."""
         self._path_at = time.monotonic()
-        self._path.publish(path_message(self._stamps, self._poses, self._live.config.map_frame))
+        if not self._path.get_subscription_count():
+            return
+        poses = np.array(self._poses).reshape(-1, 4, 4)
+        self._path.publish(path_bytes(self._stamps, poses, self._live.config.map_frame))
 
     def write_cloud(self, cloud: PointCloud, stamp_ns: int) -> None:
         """Publish the whole map, thinned, in the map's frame."""

@@ -26,11 +26,12 @@ class Status:
         self._health = Health()
         self._diagnostics = Diagnostics(node, self._health, node.resolve_topic_name('image'))
         self._told: Any = None
+        self._taken = -1, -1                # epoch and index of the newest image taken
         self.failure = ''
 
     def begin(self) -> None:
         """Forget what is past: the node is configured anew."""
-        self.failure = ''
+        self.failure, self._taken = '', (-1, -1)
         self._health.counts, self._health.map = Counts(), MapHealth()
 
     def latency(self, stage: str, duration_ms: float) -> None:
@@ -55,9 +56,16 @@ class Status:
             counts.segments += not output.is_new_map
             counts.resets += output.is_new_map
         elif output['kind'] == 'taken':
-            counts.taken += 1
+            counts.taken += self._is_new(output['epoch'], output['index'])
         elif output['kind'] == 'refused':
             self._refuse(Refused('by the pipeline', output['text']), now_s)
+
+    def _is_new(self, epoch: int, index: int) -> bool:
+        """Say whether an image is taken for the first time: a new worker gets some again."""
+        if epoch == self._taken[0] and index <= self._taken[1]:
+            return False
+        self._taken = max(self._taken, (epoch, index))
+        return True
 
     def publish(self) -> None:
         """Send the state of now."""

@@ -20,6 +20,8 @@ import threading
 import time
 from typing import Any, Dict, List, Optional
 
+import cv2
+
 from .. import __version__
 from ..config import load
 from ..errors import LongreconError
@@ -43,6 +45,7 @@ class Worker:
         self._inbox: 'queue.SimpleQueue[Dict[str, Any]]' = queue.SimpleQueue()
         self._session: Optional[Session] = None
         self._folder: Optional[Path] = None
+        self._epoch = 0
         self._doing, self._since_s = 'starting', time.monotonic()
         for name, job in (('inbox', self._read), ('beat', self._beat)):
             threading.Thread(target=job, name=name, daemon=True).start()
@@ -86,8 +89,9 @@ class Worker:
         return True
 
     def _do_begin(self, message: Dict[str, Any]) -> None:
+        self._epoch = message['epoch']
         self._session.begin(read_calibration(message['calibration']), message['topic'],
-                            message['epoch'])
+                            self._epoch)
 
     def _do_frame(self, message: Dict[str, Any]) -> None:
         image = self._ring.read(message['slot'], message['shape'])
@@ -96,7 +100,7 @@ class Worker:
         except LongreconError as error:
             self.tell({'kind': 'refused', 'index': message['index'], 'text': str(error)})
         else:
-            self.tell({'kind': 'taken', 'index': message['index']})
+            self.tell({'kind': 'taken', 'index': message['index'], 'epoch': self._epoch})
 
     def _do_call(self, message: Dict[str, Any]) -> None:
         answer = {'kind': 'answer', 'ticket': message['ticket'], 'is_done': True}
@@ -198,7 +202,9 @@ def main(arguments: List[str]) -> int:
     faulthandler.enable()
     # Ctrl-C is for the other process, which says what happens
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(5)                  # the tracker has to be on time
+    # the tracker, in the other process, has to be on time
+    os.nice(5)
+    cv2.setNumThreads(max(1, len(os.sched_getaffinity(0)) - 1))
     channel = Channel(socket.socket(fileno=socket_fd))
     worker = Worker(channel, Ring(ring_fd, n_slots))
     logging.getLogger('longrecon_ros').addHandler(_Forward(worker))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 import logging
 from pathlib import Path
 import time
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ..mapping.tiles import Tiles
 from ..overlap import Overlapped
 from ..pipeline import Pipeline
 from ..results import RunRecord, RunRecorder, write_run
-from ..types import PointCloud, Update
+from ..types import PointCloud, Submap, Update
 from . import messages
 from .grid import GridMaker
 
@@ -183,6 +183,11 @@ class Session:
         save_map(Path(folder), record, submap)
         return f'{len(record.poses)} submaps in {folder}'
 
+    def check_map(self, folder: str) -> str:
+        """Raise InputError where there is no map, or one that is damaged; else return ''."""
+        load_map(Path(folder))
+        return ''
+
     def load_map(self, folder: str) -> str:
         """Go on in a map from disk with a new stream; raises InputError where it is damaged."""
         record = load_map(Path(folder))
@@ -191,19 +196,35 @@ class Session:
                 + ('mapping' if self._is_mapping else 'localization'))
 
     def set_localization(self, is_localization: bool) -> str:
-        """Keep the map as it is from now on, or let it grow again; a new stream begins."""
-        if is_localization == (not self._is_mapping):
-            return 'nothing to change'
+        """Keep the map as it is from now on, or let it grow again; a new stream begins.
+
+        Raises InputError where `check_localization` does.
+        """
         base = self._base
         if is_localization:
-            record, submap = self._stream.saved_map()
-            if not record.poses:
-                raise InputError('there is no map to localize in: send images, or load one')
+            record, submap = self._map_to_localize_in()
             folder = Path(self._settings.folder) / 'current_map'
             save_map(folder, record, submap)
             base = load_map(folder)
         self._go_on(base, not is_localization)
         return 'localization' if is_localization else 'mapping'
+
+    def check_localization(self, is_localization: bool) -> str:
+        """Say why there is nothing to do for `set_localization`, or return ''.
+
+        Raises InputError where there is no map.
+        """
+        if is_localization == (not self._is_mapping):
+            return 'nothing to change'
+        if is_localization:
+            self._map_to_localize_in()
+        return ''
+
+    def _map_to_localize_in(self) -> Tuple[MapRecord, Callable[[int], Submap]]:
+        record, submap = self._stream.saved_map()
+        if not record.poses:
+            raise InputError('there is no map to localize in: send images, or load one')
+        return record, submap
 
     def segment(self) -> str:
         """Begin a new stream in the same map: the camera is not what it was."""

@@ -156,6 +156,9 @@ class Supervisor:
     def _environment(self) -> Dict[str, str]:
         """Return that of the worker: temporary files are in the folder that we remove."""
         environment = {**os.environ, 'TMPDIR': str(self._folder), 'PYTHONUNBUFFERED': '1'}
+        # one core is for the tracker
+        environment.setdefault('OMP_NUM_THREADS',
+                               str(max(1, len(os.sched_getaffinity(0)) - 1)))
         if self._config.python and self._config.python != sys.executable:
             for name in _MARKS:
                 environment.pop(name, None)

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 import itertools
 import os
+import socket
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -56,7 +57,7 @@ class Rig:
 
     def __enter__(self):
         # a domain for each: latched messages of the test before must not be seen
-        os.environ['ROS_DOMAIN_ID'] = str(1 + (os.getpid() + next(_COUNTER)) % 101)
+        os.environ['ROS_DOMAIN_ID'] = str(_claim_domain(self._stack))
         context = Context()
         context.init()
         self._stack.callback(context.try_shutdown)
@@ -102,7 +103,7 @@ class Rig:
         """Call a service of the node; return the future of its response."""
         if name not in self._services:
             self._services[name] = self.node.create_client(
-                kind, f'{self._namespace}/longrecon/{name}')
+                kind, f'{self._namespace}/longrecon/{name}', qos_profile=QoSProfile(depth=100))
         client = self._services[name]
         self.wait(client.service_is_ready)
         return client.call_async(kind.Request() if request is None else request)
@@ -191,6 +192,21 @@ class Rig:
             if status.name.endswith('longrecon: SLAM'):
                 self.status = {value.key: value.value for value in status.values}
                 self.level, self.message = status.level, status.message
+
+
+def _claim_domain(stack):
+    """Return a ROS domain that no other test on this machine has, as long as the stack is open."""
+    for n in range(101):
+        domain = 1 + (os.getpid() + next(_COUNTER) + n) % 101
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f'\0longrecon_test_domain_{domain}')
+        except OSError:
+            claim.close()
+            continue
+        stack.callback(claim.close)
+        return domain
+    raise OSError('all ROS domains of this machine are in use')
 
 
 def image_message(frame, encoding='rgb8'):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed: make test, or source a ROS')
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Path
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
@@ -15,6 +17,7 @@ from longrecon_ros.geometry import se3
 from longrecon_ros.ros import messages
 from longrecon_ros.ros.compat import point_cloud2, tf2
 from longrecon_ros.ros.odometry import BaseState
+from longrecon_ros.ros.path_bytes import path_bytes
 from longrecon_ros.types import FrameState, PointCloud
 
 T = se3.from_parts(se3.so3_exp([0.3, -0.2, 1.1]), [1.0, -2.0, 3.5])
@@ -73,11 +76,25 @@ def test_a_big_cloud_is_thinned_evenly(n, limit, expected):
         assert np.array_equal(rows[[0, -1], :3], cloud(n).points[[0, -1]])
 
 
-def test_a_path_carries_the_stamp_of_its_end():
-    path = messages.path_message([1, 2], [np.eye(4), T], 'map')
-    assert messages.stamp_ns(path.header.stamp) == 2
-    assert [messages.stamp_ns(p.header.stamp) for p in path.poses] == [1, 2]
-    assert not messages.path_message([], [], 'map').poses
+def path_message(stamps, poses, frame):
+    """Return a path as rclpy would have it made."""
+    path = Path(header=messages.header(stamps[-1] if stamps else 0, frame))
+    path.poses = [PoseStamped(header=messages.header(stamp, frame), pose=messages.pose_message(T))
+                  for stamp, T in zip(stamps, poses)]
+    return path
+
+
+@pytest.mark.parametrize('frame', ['map', 'm', 'robot1/map', 'a_frame', ''])
+@pytest.mark.parametrize('n', [0, 1, 2, 7])
+def test_a_path_in_bytes_is_what_the_middleware_reads_as_the_same_path(frame, n):
+    rng = np.random.default_rng(n)
+    poses = se3.exp(rng.normal(size=(n, 6)))
+    stamps = np.sort(rng.integers(0, 2**31 * 10**9, n)).tolist()
+    wanted = path_message(stamps, poses, frame)
+    ours = path_bytes(stamps, poses, frame)
+    # all but the padding, which the middleware does not clear
+    assert len(ours) == len(serialize_message(wanted))
+    assert deserialize_message(ours, type(wanted)) == wanted
 
 
 def test_a_million_points_are_not_packed_one_by_one():

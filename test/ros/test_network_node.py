@@ -1,6 +1,9 @@
 """Network backbones in the real node: tiny untrained nets, seen from outside over DDS."""
 
 import json
+from pathlib import Path
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -29,6 +32,17 @@ def frames():
     return [film.frame(i).to_frame() for i in range(N)]
 
 
+def has_torch(pid):
+    """Say whether a process has loaded torch."""
+    return 'libtorch' in Path(f'/proc/{pid}/maps').read_text()
+
+
+def test_what_the_worker_runs_needs_no_ros():
+    code = ('import sys, longrecon_ros.worker.process; '
+            'sys.exit(any(name in sys.modules for name in ("rclpy", "sensor_msgs")))')
+    assert subprocess.run([sys.executable, '-c', code]).returncode == 0
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize('name', NETWORKS)
 def test_every_image_gives_an_odometry_and_an_untrained_net_is_called_so(frames, tmp_path, name):
@@ -40,6 +54,8 @@ def test_every_image_gives_an_odometry_and_an_untrained_net_is_called_so(frames,
         rig.wait_processed(18)          # of whole windows: 6, and then 4 at a time
         assert rig.call('save').success
         rig.wait(lambda: len(rig.odometry) >= 18 and rig.clouds)
+        assert not has_torch(rig.process.pid), 'torch is for the worker'
+        assert has_torch(int(rig.parts['worker']['pid']))
     assert [stamp_ns(m.header.stamp) for m in rig.odometry[:18]] == \
         [f.stamp_ns for f in frames[:18]]
     for message in rig.odometry:
