@@ -4,6 +4,8 @@ import importlib.util
 import logging
 import os
 from pathlib import Path
+import signal
+import threading
 
 from hypothesis import settings
 import pytest
@@ -32,6 +34,12 @@ def all_is_logged():
     logging.getLogger('longrecon_ros').setLevel(logging.NOTSET)
 
 
+def pytest_configure():
+    """Let programs that tests start be interrupted: a parallel run ignores it for itself."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_addoption(parser):
     """Declare --slow."""
     parser.addoption('--slow', action='store_true', help='run the tests that take minutes, too')
@@ -51,6 +59,9 @@ def pytest_collection_modifyitems(config, items):
         if not torch.cuda.is_available():
             absent['gpu'] = 'torch sees no CUDA device'
     for item in items:
+        # of two processes one has all that talks over DDS; a file's fixtures are made once
+        in_ros = 'test/ros' in item.path.as_posix()
+        item.add_marker(pytest.mark.xdist_group('ros' if in_ros else item.path.stem))
         for name, reason in absent.items():
             if item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=reason))

@@ -27,6 +27,8 @@ def defaults(tmp_path, monkeypatch):
           points_per_frame: 10, budget_mb: 100.0, thin_share: 0.25, keep_views: true,
           remove_floating: true, remove_contradicted: true}
     loop: {use: true}
+    tracking: {use: true}
+    scale: {source: none}
     pipeline: {use_thread: true}
     layerwise: {use: auto}
     sfm: {}

@@ -80,6 +80,7 @@ def test_recording_is_filmed_once(tmp_path):
     assert done == [1, 2]
 
 
+@pytest.mark.slow
 def test_recording_is_filmed_anew_for_another_recipe_or_when_damaged(tmp_path):
     bag = tmp_path / 'bag'
     assert ensure_bag(bag, TINY, lambda n: None)

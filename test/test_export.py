@@ -205,8 +205,8 @@ def engines(net):
     return start
 
 
-@pytest.mark.parametrize('name, parts', [('pi3', BOTH), ('pi3x', WINDOW)],
-                         ids=lambda value: str(value))
+@pytest.mark.parametrize('name, parts', [
+    ('pi3', BOTH), pytest.param('pi3x', WINDOW, marks=pytest.mark.slow)], ids=str)
 def test_an_engine_takes_the_same_calls_as_the_graphs(graphs, name, parts):
     net, folder, _ = graphs(name, parts)
     recorders = [Recorder(runtime.open_graph), Recorder(engines(net))]

@@ -293,6 +293,7 @@ def test_processes_with_different_commands_are_refused(clip, tmp_path):
                for code, said in ends), ends
 
 
+@pytest.mark.slow
 def test_a_silent_rank_is_given_up():
     script = ('import sys, time; from longrecon_ros.nets.ranks import Ranks; import torch\n'
               'ranks = Ranks.join(2.0)\n'
@@ -310,6 +311,7 @@ def test_a_silent_rank_is_given_up():
             process.communicate()
 
 
+@pytest.mark.slow
 # --- measured ------------------------------------------------------------------------------------
 
 def test_bench_compares_the_forms(capsys, tmp_path):

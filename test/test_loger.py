@@ -147,6 +147,7 @@ def test_numbers_that_are_not_finite_cannot_poison_the_state(caplog):
         assert all(torch.isfinite(w).all() for weights in state.net.fast for w in weights)
 
 
+@pytest.mark.slow
 def test_a_day_in_small_is_bounded():
     _long_run(150)
 
@@ -189,6 +190,7 @@ for k, window in enumerate(windows_of(backbone)):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_stream_goes_on_to_the_same_result(tmp_path):
     file = tmp_path / 'state.pt'
     code = CHILD.format(path=[str(Path(__file__).parent)], file=str(file))

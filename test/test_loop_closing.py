@@ -137,6 +137,7 @@ def test_a_thread_beside_the_stream_gives_a_map_as_good(two_laps):
     pipeline.close()
 
 
+@pytest.mark.slow
 def test_corridors_that_look_alike_are_not_taken_for_each_other():
     production, pipeline = produce('corridor'), make_pipeline()
     feed(pipeline, production, range(170))
