@@ -132,6 +132,10 @@ class Overlapped:
         """That of the pipeline."""
         return self._pipeline.is_untrained
 
+    def settle(self) -> None:
+        """Wait until all windows handed over are registered: the pipeline then stands still."""
+        wait(self._pending)
+
     def trajectory(self) -> Trajectory:
         """Return that of the pipeline, with all windows handed over."""
         wait(self._pending)

@@ -149,6 +149,8 @@ def _slam_values(health: Health) -> Dict[str, Any]:
 def _camera_values(health: Health, now_s: float) -> Dict[str, Any]:
     values = {'rate in [Hz]': health.received.hz(now_s), 'rate out [Hz]': health.posed.hz(now_s)}
     values.update((f'refused: {reason}', n) for reason, n in sorted(health.counts.refused.items()))
+    if health.counts.problem:
+        values['last refused'] = health.counts.problem
     values.update((finding.code, f'{finding.text}; {finding.fix}') for finding in health.findings)
     return values
 

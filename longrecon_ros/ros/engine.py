@@ -8,6 +8,7 @@ from pathlib import Path
 import shutil
 import tempfile
 import threading
+import time
 from typing import Any, Callable, Deque, Dict, List, Optional
 
 from .. import __version__
@@ -23,6 +24,7 @@ from .front import Decoder, Front
 from .node_config import Live
 
 _READY_S = 600.0            # for a backbone to be loaded and warm
+_LOOK_S = 0.2               # between two looks for a signal
 _TAKE_IN_S = 10.0           # for the front to take in what is there
 
 
@@ -59,12 +61,18 @@ class Engine:
             WorkerConfig(node.worker_python, node.worker_timeout_s, node.worker_memory_mb,
                          node.worker_deaths),
             self._ring, self.folder, self._start_message, self._take)
+        # its thread uses what is above
+        self.supervisor.start()
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, is_cancelled: Callable[[], Any] = lambda: False) -> None:
         """Wait for the backbone; raises LongreconError with the reason when it cannot be had."""
-        if not self._is_settled.wait(_READY_S):
-            raise LongreconError(f'the worker is not ready after {_READY_S:.0f} s; set '
-                                 'node.warm_up to false, or take a smaller backbone')
+        end_s = time.monotonic() + _READY_S
+        while not self._is_settled.wait(_LOOK_S):
+            if is_cancelled():
+                raise LongreconError('interrupted before the backbone was ready')
+            if time.monotonic() > end_s:
+                raise LongreconError(f'the worker is not ready after {_READY_S:.0f} s; set '
+                                     'node.warm_up to false, or take a smaller backbone')
         if self._failure:
             raise LongreconError(self._failure)
 
@@ -128,6 +136,10 @@ class Engine:
         if kind == 'step':
             self.supervisor.thrived()
             self.front.post(self.front.step, message)
+            return
+        if kind == 'answer':
+            # after the windows that came before it
+            self.front.post(self.front.put, message)
             return
         if kind == 'ready':
             if message['version'] != __version__:

@@ -150,7 +150,7 @@ class Front:
         message = {'kind': 'call', 'ticket': ticket, 'method': method,
                    'arguments': list(arguments)}
         if not self._send(message):
-            self._put({'kind': 'answer', 'ticket': ticket, 'is_done': False, 'text': (
+            self.put({'kind': 'answer', 'ticket': ticket, 'is_done': False, 'text': (
                 self._given_up or 'the worker is being started: try again in a few seconds')})
 
     def reset(self, ticket: int, method: str, *arguments: Any) -> None:
@@ -196,8 +196,8 @@ class Front:
         self._stream.answered(int(step.frame_ids[-1]), step.window_s)
         states, mapped = self.estimator.step(step)
         for state in states:
-            self._put(Posed(state, None))
-        self._put(mapped)
+            self.put(Posed(state, None))
+        self.put(mapped)
         self._latency('window', 1e3 * (time.monotonic() - start_s))
 
     def wheel(self, stamp_ns: int, T_wheelodom_base: np.ndarray) -> None:
@@ -243,7 +243,8 @@ class Front:
         return bool(self._images) and (self._policy != 'keep_all' or self._given_up
                                        or self._stream.has_room)
 
-    def _put(self, output: Any) -> None:
+    def put(self, output: Any) -> None:
+        """Give an output its turn among all others."""
         self._outputs.append(output)
         self._notify()
 
@@ -257,7 +258,7 @@ class Front:
         try:
             image = self._decode(job.message, name)
         except InputError as error:
-            self._put(Refused('unreadable', str(error)))
+            self.put(Refused('unreadable', str(error)))
             return
         decoded_s = time.monotonic()
         self._latency('decode', 1e3 * (decoded_s - start_s))
@@ -266,7 +267,7 @@ class Front:
         try:
             message = self._stream.offer(job.stamp_ns, image, name)
         except ValueError as error:
-            self._put(Refused('too large', f'{name}: {error}; have the driver send smaller ones'))
+            self.put(Refused('too large', f'{name}: {error}; have the driver send smaller ones'))
             return
         if message is not None:
             self._send(message)
@@ -281,7 +282,7 @@ class Front:
         size = image.shape[1], image.shape[0]
         verdict = self._intake.accept(job.stamp_ns, size, job.calibration, job.now_ns)
         if verdict.decision is Decision.REFUSE:
-            self._put(Refused(verdict.reason, verdict.text))
+            self.put(Refused(verdict.reason, verdict.text))
             return False
         if verdict.decision is Decision.NEW_SEGMENT:
             is_new_map = verdict.reason == 'stamps jumped back'
@@ -291,7 +292,7 @@ class Front:
             self._send({'kind': 'call', 'ticket': 0, 'arguments': [],
                         'method': 'reset' if is_new_map else 'segment'})
         elif verdict.decision is Decision.GAP:
-            self._put(Refused('', verdict.text))
+            self.put(Refused('', verdict.text))
         if self._begun is None:
             self._begin(job)
         return True
@@ -312,11 +313,11 @@ class Front:
         self._intake = self._begun = None
         self._stream.reset()
         self.estimator.begin_anew(is_new_map)
-        self._put(Segment(text, is_new_map))
+        self.put(Segment(text, is_new_map))
 
     def _track(self, job: ImageJob, image: np.ndarray) -> None:
         start_s = time.monotonic()
         state = self.estimator.track(job.stamp_ns, image)
         self._latency('track', 1e3 * (time.monotonic() - start_s))
         if state is not None:
-            self._put(Posed(state, job.arrived_s))
+            self.put(Posed(state, job.arrived_s))

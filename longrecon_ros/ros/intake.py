@@ -169,7 +169,9 @@ class Intake:
                                 f'{self._config.n_confirm} in a row that agree. If this repeats, '
                                 'see that one camera only publishes here')
         self._stream, self._candidate = candidate, None
-        end = '; a new map begins' if change.decision is Decision.NEW_SEGMENT else ''
+        end = '' if change.decision is not Decision.NEW_SEGMENT else (
+            '; a new map begins' if change.reason == 'stamps jumped back' else
+            '; a new segment of the map begins')
         return Verdict(change.decision, change.reason, f'{self._topic}: {change.text}{end}')
 
     def _refuse_order(self, step_ns: int) -> Verdict:

@@ -51,6 +51,7 @@ class SlamNode(LifecycleNode):
 
     def __init__(self):
         super().__init__('longrecon', automatically_declare_parameters_from_overrides=True)
+        self.signals: List[int] = []        # that ask the process to end
         logging.getLogger('longrecon_ros').addHandler(LogBridge(self))
         self.settings, self.live = declare(self)
         watch(self, self.live)
@@ -79,7 +80,7 @@ class SlamNode(LifecycleNode):
         try:
             self.engine = Engine(self.settings, self.live, RgbDecoder(), self._guard.trigger,
                                  self.status.latency)
-            self.engine.wait_until_ready()
+            self.engine.wait_until_ready(lambda: self.signals)
         except (LongreconError, OSError) as error:
             self.get_logger().error(f'cannot be configured: {error}')
             self.status.failure = str(error)
@@ -188,6 +189,7 @@ class SlamNode(LifecycleNode):
     def _drop_inputs(self) -> None:
         if self.inputs is not None:
             self.inputs.close()
+            self.status.retire(self.inputs)
             self.inputs = None
 
     def _drop_engine(self) -> None:
@@ -225,20 +227,19 @@ def main(args: Optional[List[str]] = None) -> int:
 
 
 def _run() -> int:
-    signals: List[int] = []
+    node, executor = SlamNode(), SingleThreadedExecutor()
 
     def on_signal(number: int, _: Any) -> None:
-        signals.append(number)
+        node.signals.append(number)
         signal.signal(number, signal.SIG_DFL)       # a second one does not wait
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    node, executor = SlamNode(), SingleThreadedExecutor()
     executor.add_node(node)
     try:
         if node.live.config.autostart:
             node.start()
-        while not signals:
+        while not node.signals:
             executor.spin_once(timeout_sec=_WAKE_S)
         node.finish(executor)
     finally:

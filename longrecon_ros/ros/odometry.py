@@ -3,7 +3,8 @@
 Three frames of poses follow on each other:
 
     chain    the worker's odom: corrected with every window, in arbitrary units unless metric
-    smooth   the same, but continuous: a correction is taken in over `slew_s` seconds
+    smooth   the same, but continuous: a correction is taken in over `slew_s` seconds, and no
+             faster than the camera moves, so that odom is never more than half as fast again
     odom     smooth in metres (as far as known): each step times the scale of its time
 
 What is taken in slowly, and what the scale was before, is between map and odom (REP-105).
@@ -24,6 +25,9 @@ T_BODY_OPTICAL = se3.from_parts([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], [0, 0, 0])
 
 UNKNOWN_VARIANCE = 9999.0
 """Variance of what is not known, m^2 or rad^2; the value that robot_localization users know."""
+
+_HIDDEN, _HIDDEN_RAD = 0.5, 0.002
+"""Of a step and a turn, and of every turn: what a correction may add to them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,10 +132,23 @@ class Odometer:
             # where the camera was found again is a correction, like any other
             self._T_smooth_chain = self._T_smooth_camera @ se3.inverse(pose.T_chain_camera)
         if self._is_slewing and dt_s > 0:
-            share = 1.0 if self.slew_s <= 0 else 1.0 - float(np.exp(-dt_s / self.slew_s))
+            share = 1.0
+            if self.slew_s > 0:
+                share = min(1.0 - float(np.exp(-dt_s / self.slew_s)), self._most_share(pose))
             self._T_smooth_chain = _towards_identity(self._T_smooth_chain, pose.T_chain_camera,
                                                      share)
         self._T_smooth_camera = self._T_smooth_chain @ pose.T_chain_camera
+
+    def _most_share(self, pose: ChainPose) -> float:
+        """Return which share of the correction the motion since the last image may hide."""
+        if self._last is None or self._was_lost:
+            return 0.0
+        step = se3.relative(self._last.T_chain_camera, pose.T_chain_camera)
+        left = se3.relative(pose.T_chain_camera, self._T_smooth_chain @ pose.T_chain_camera)
+        allowed = (_HIDDEN * np.linalg.norm(step[:3, 3]),
+                   _HIDDEN * se3.rotation_angle(step[:3, :3]) + _HIDDEN_RAD)
+        wanted = np.linalg.norm(left[:3, 3]), se3.rotation_angle(left[:3, :3])
+        return min([a / w for a, w in zip(allowed, wanted) if w > 0], default=1.0)
 
     def _velocity(self, pose: ChainPose, dt_s: float,
                   scale: ScaleEstimate) -> Tuple[np.ndarray, np.ndarray]:

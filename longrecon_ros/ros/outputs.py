@@ -1,18 +1,21 @@
 """What the node does with all that comes out of the engine."""
 
+from collections import deque
 import time
-from typing import Any, Dict
+from typing import Any, Deque, Dict, Tuple
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
 
 from ..geometry import se3
-from ..types import PointCloud
+from ..types import FrameState, PointCloud
 from .compat import tf2
 from .engine import Engine
 from .estimator import Mapped
 from .front import Posed, Segment
 from .publishers import Publishers
+
+_N_UNPLACED = 30        # images that wait for somebody else's odom
 
 
 class Outputs:
@@ -23,6 +26,8 @@ class Outputs:
         self._sink = Publishers(node, node.live)
         self._timer: Any = None
         self._T_map_odom = None             # where odom is somebody else's
+        # stamps and T_map_base of images for which that has not been told yet
+        self._unplaced: Deque[Tuple[int, np.ndarray]] = deque(maxlen=_N_UNPLACED)
         self._tiles: Dict[int, int] = {}    # newest revision of each
         self._wanted: tuple = ()
         self._must_refresh, self._first_revision = False, 0
@@ -47,6 +52,8 @@ class Outputs:
         """Take the topics back."""
         self.stop()
         self._sink.close()
+        if self._lookup is not None:
+            self._lookup.close()
 
     def finish(self) -> None:
         """Publish the whole path, and let everything be sent."""
@@ -76,6 +83,7 @@ class Outputs:
                 self._sink.reset()
                 self._sink.write_path()
                 self._T_map_odom = None
+                self._unplaced.clear()
             self._wanted = ()
 
     def take_message(self, message: Dict[str, Any]) -> None:
@@ -126,23 +134,38 @@ class Outputs:
             self._sink.add_path(mapped.stamps_ns, mapped.T_map_base)
 
     def _follow_odom(self, posed: Posed) -> None:
-        """Place somebody else's odom: where it had the base when this image was taken."""
-        if self._lookup is None or self._engine.estimator.T_map_odom is None:
+        """Place somebody else's odom: where it had the base when this image was taken.
+
+        While the camera is lost, odom stays where it is.
+        """
+        if self._lookup is None or self._engine.estimator.T_map_odom is None or \
+                posed.state.state is FrameState.LOST:
             return
-        config = self._node.live.config
-        T_odom_base = self._lookup.lookup(config.odom_frame, config.base_frame,
-                                          posed.state.stamp_ns)
-        if T_odom_base is None:
+        if len(self._unplaced) == self._unplaced.maxlen:
+            config = self._node.live.config
             self._node.get_logger().warning(
                 f'no transform {config.odom_frame} -> {config.base_frame} at the time of the '
-                'image: node.tf_mode is map_odom, so somebody else has to send it',
+                'images: node.tf_mode is map_odom, so somebody else has to send it',
                 throttle_duration_sec=10.0)
-            return
-        T_map_base = self._engine.estimator.T_map_odom @ posed.state.T_odom_base
-        self._T_map_odom = T_map_base @ se3.inverse(T_odom_base)
+        self._unplaced.append((posed.state.stamp_ns,
+                               self._engine.estimator.T_map_odom @ posed.state.T_odom_base))
+        self._place_odom()
+
+    def _place_odom(self) -> None:
+        """Use the newest image whose transform has come; those may be later than the image."""
+        config = self._node.live.config
+        for stamp_ns, T_map_base in reversed(self._unplaced):
+            T_odom_base = self._lookup.lookup(config.odom_frame, config.base_frame, stamp_ns)
+            if T_odom_base is not None:
+                self._T_map_odom = T_map_base @ se3.inverse(T_odom_base)
+                while self._unplaced and self._unplaced[0][0] <= stamp_ns:
+                    self._unplaced.popleft()
+                return
 
     def _send_map_odom(self) -> None:
         config = self._node.live.config
+        if self._unplaced:
+            self._place_odom()
         T = self._T_map_odom if config.tf_mode == 'map_odom' else self._engine.estimator.T_map_odom
         now_ns = self._node.get_clock().now().nanoseconds
         if T is not None and now_ns > 0:

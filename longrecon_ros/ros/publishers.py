@@ -59,6 +59,8 @@ class Publishers:
         """Take the topics back."""
         for publisher in self._all():
             self._node.destroy_publisher(publisher)
+        if self._transforms is not None:
+            self._transforms.close()
 
     def _all(self) -> Sequence[Any]:
         return (self._odometry, self._path, self._cloud, self._tiles, self._tile_poses,

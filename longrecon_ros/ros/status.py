@@ -1,5 +1,6 @@
 """Gathers the health of a `SlamNode` for /diagnostics and ~/status."""
 
+import math
 import time
 from typing import Any, Dict
 
@@ -12,7 +13,7 @@ from .findings import Finding, Level
 from .front import Posed, Refused, Segment
 from .health import Counts, Health, MapHealth, ScaleHealth, WorkerHealth
 
-_REPORT_S = 5.0     # between two log lines about refused images
+_REPORT_S = 5.0     # between two log lines about images refused for the same reason
 _LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                       durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -27,12 +28,18 @@ class Status:
         self._diagnostics = Diagnostics(node, self._health, node.resolve_topic_name('image'))
         self._told: Any = None
         self._taken = -1, -1                # epoch and index of the newest image taken
+        self._logged_s: Dict[str, float] = {}       # by reason, of refused images
         self.failure = ''
+        self._past = 0, 0                   # received, and lost before, by earlier inputs
 
     def begin(self) -> None:
         """Forget what is past: the node is configured anew."""
         self.failure, self._taken = '', (-1, -1)
-        self._health.counts, self._health.map = Counts(), MapHealth()
+        self._health.counts, self._health.map, self._past = Counts(), MapHealth(), (0, 0)
+
+    def retire(self, inputs: Any) -> None:
+        """Keep what was counted by inputs that are closed now."""
+        self._past = self._past[0] + inputs.camera.n_received, self._past[1] + inputs.camera.n_lost
 
     def latency(self, stage: str, duration_ms: float) -> None:
         """Take a measurement; any thread may call."""
@@ -87,8 +94,10 @@ class Status:
     def _refuse(self, refused: Refused, now_s: float) -> None:
         if refused.reason:
             self._health.counts.refuse(refused.reason, refused.text, now_s)
-        # a gap is told, and nothing is refused
-        self._node.get_logger().warning(refused.text, throttle_duration_sec=_REPORT_S)
+        # a gap is told, and nothing is refused; each reason for itself: none hides another
+        if now_s - self._logged_s.get(refused.reason, -math.inf) >= _REPORT_S:
+            self._logged_s[refused.reason] = now_s
+            self._node.get_logger().warning(refused.text)
 
     def _gather(self) -> None:
         node, health = self._node, self._health
@@ -97,7 +106,8 @@ class Status:
         health.findings = [] if inputs is None else inputs.camera.examine()
         if inputs is not None:
             camera = inputs.camera
-            counts.received, counts.lost_before = camera.n_received, camera.n_lost
+            counts.received = self._past[0] + camera.n_received
+            counts.lost_before = self._past[1] + camera.n_lost
             if camera.fault:
                 health.findings = [Finding(Level.ERROR, 'BAD_CAMERA_INFO', camera.fault,
                                            'calibrate again'), *health.findings]

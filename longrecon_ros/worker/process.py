@@ -1,4 +1,4 @@
-"""The worker's own process: `python -m longrecon_ros.worker.process SOCKET RING SLOTS MEMORY_MB`.
+"""The worker's own process: `python -m longrecon_ros.worker.process SOCKET RING SLOTS MB SECONDS`.
 
 It is started by `supervisor`, inherits a socket and the ring of images, and speaks `wire`. When
 the other end is gone, whatever it died of, it removes what that has left behind and ends. Exit
@@ -21,6 +21,8 @@ import time
 from typing import Any, Dict, List, Optional
 
 import cv2
+import numpy as np
+from scipy import linalg
 
 from .. import __version__
 from ..config import load
@@ -33,6 +35,7 @@ from .wire import array_of, Channel, WireError
 
 OUT_OF_MEMORY = 77
 _BEAT_S = 0.5
+_BURY_S = 10.0              # for what is left behind to be removed
 
 _log = logging.getLogger(__name__)
 
@@ -40,13 +43,14 @@ _log = logging.getLogger(__name__)
 class Worker:
     """Answers the messages of the other process, one after the other."""
 
-    def __init__(self, channel: Channel, ring: Ring):
-        self._channel, self._ring = channel, ring
+    def __init__(self, channel: Channel, ring: Ring, timeout_s: float):
+        self._channel, self._ring, self._timeout_s = channel, ring, timeout_s
         self._inbox: 'queue.SimpleQueue[Dict[str, Any]]' = queue.SimpleQueue()
         self._session: Optional[Session] = None
         self._folder: Optional[Path] = None
         self._epoch = 0
         self._doing, self._since_s = 'starting', time.monotonic()
+        self._is_burying = False
         for name, job in (('inbox', self._read), ('beat', self._beat)):
             threading.Thread(target=job, name=name, daemon=True).start()
 
@@ -129,6 +133,9 @@ class Worker:
 
     def _bury(self) -> None:
         """Remove what the other process would have removed, and end at once."""
+        # whatever comes in between: no worker without somebody to work for
+        self._is_burying = True
+        faulthandler.dump_traceback_later(_BURY_S, exit=True)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         # its participant may hold its lock for a moment yet
@@ -142,7 +149,9 @@ class Worker:
             self._session.close()
 
     def _beat(self) -> None:
-        while True:
+        while not self._is_burying:
+            # a thread of C ends this process if it hangs, when nobody is there to kill it
+            faulthandler.dump_traceback_later(self._timeout_s, exit=True)
             self.tell({'kind': 'beat', 'doing': self._doing, 'rss_mb': resident_mb(),
                        'gpu_mb': gpu_mb(),
                        'busy_s': time.monotonic() - self._since_s if self._doing else 0.0})
@@ -195,8 +204,10 @@ def gpu_mb() -> float:
 
 def main(arguments: List[str]) -> int:
     """Run the worker; return the exit code."""
-    socket_fd, ring_fd, n_slots, memory_mb = map(int, arguments)
+    socket_fd, ring_fd, n_slots, memory_mb, timeout_s = map(int, arguments)
     if memory_mb:
+        # OpenBLAS waits for ever for a buffer that it cannot have: it gets it before
+        linalg.cholesky(np.eye(64) @ np.eye(64))
         # what it takes itself; address space that is only reserved does not count
         resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
     faulthandler.enable()
@@ -206,19 +217,44 @@ def main(arguments: List[str]) -> int:
     os.nice(5)
     cv2.setNumThreads(max(1, len(os.sched_getaffinity(0)) - 1))
     channel = Channel(socket.socket(fileno=socket_fd))
-    worker = Worker(channel, Ring(ring_fd, n_slots))
-    logging.getLogger('longrecon_ros').addHandler(_Forward(worker))
-    logging.getLogger('longrecon_ros').setLevel(logging.INFO)
+
+    def on_thread_error(its: threading.ExceptHookArgs) -> None:
+        # a worker that has lost one of its threads hangs sooner or later
+        threading.__excepthook__(its)
+        _tell_fault(channel, its.exc_value)
+        os._exit(1)
+
+    threading.excepthook = on_thread_error
     try:
+        worker = Worker(channel, Ring(ring_fd, n_slots), timeout_s)
+        logging.getLogger('longrecon_ros').addHandler(_Forward(worker))
+        logging.getLogger('longrecon_ros').setLevel(logging.INFO)
         return worker.run()
     except BaseException as error:
-        is_memory = isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError'
-        words = ' '.join(str(error).split()) or type(error).__name__
-        worker.tell({'kind': 'fault', 'is_memory': is_memory,
-                     'text': f'{type(error).__name__}: {words}'})
-        if is_memory:
-            os._exit(OUT_OF_MEMORY)
+        _tell_fault(channel, error)
         raise
+
+
+def is_memory_short(error: BaseException) -> bool:
+    """Say whether an error means that there was no more memory, on the GPU or beside it."""
+    text = str(error)
+    return (isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError'
+            or isinstance(error, cv2.error) and (
+                'Insufficient memory' in text or 'bad_alloc' in text)
+            or isinstance(error, RuntimeError) and "can't start new thread" in text)
+
+
+def _tell_fault(channel: Channel, error: BaseException) -> None:
+    """Tell what this process dies of; end it at once if that is memory."""
+    is_memory = is_memory_short(error)
+    words = ' '.join(str(error).split()) or type(error).__name__
+    try:
+        channel.send({'kind': 'fault', 'is_memory': is_memory,
+                      'text': f'{type(error).__name__}: {words}'})
+    except (WireError, MemoryError):
+        pass                    # the exit code says it, too
+    if is_memory:
+        os._exit(OUT_OF_MEMORY)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 """One stream of images through one pipeline, and the map's files: what the worker does."""
 
 from dataclasses import dataclass, replace
+import json
 import logging
 from pathlib import Path
 import time
@@ -9,6 +10,7 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 import numpy as np
 
 from .. import backbones
+from ..atomic import write_text
 from ..checkpoint import Checkpointer, load_checkpoint, Resume, Tail
 from ..config import Config
 from ..errors import ConfigError, InputError
@@ -57,10 +59,12 @@ class Session:
             raise ConfigError(f'backbone: {config.backbone} needs true depth and poses with the '
                               'images, which no topic carries; use it with "longrecon run" on a '
                               'folder that has them, or choose another backbone')
-        self._base: Optional[MapRecord] = None
+        self._base: Optional[MapRecord] = None      # that the stream lies in
+        self._loaded: Optional[MapRecord] = None    # the same without earlier segments
         self._epoch = 0
         self._is_mapping = True
         self._checkpointer = Checkpointer(Path(settings.folder) / 'checkpoint')
+        self._mode_file = Path(settings.folder) / 'mode.json'
         self._wants_cloud = self._wants_tiles = False
         self._metres = 0.0                  # per unit, for a grid; 0: none is wanted
         self._up = np.array([0.0, -1.0, 0.0])
@@ -72,8 +76,25 @@ class Session:
         tail = told.get('tail')
         if tail is None:
             return None
-        return Resume(load_checkpoint(Path(self._settings.folder) / 'checkpoint'),
-                      Tail.from_arrays(tail))
+        self._take_mode()
+        checkpoint = None
+        if self._is_mapping:
+            checkpoint = load_checkpoint(Path(self._settings.folder) / 'checkpoint')
+        return Resume(checkpoint, Tail.from_arrays(tail))
+
+    def _take_mode(self) -> None:
+        """Go on in the map, and in the mode, of the worker before."""
+        if self._mode_file.exists():
+            mode = json.loads(self._mode_file.read_text(encoding='utf-8'))
+            self._is_mapping = mode['is_mapping']
+            if mode['map'] is not None:
+                self._base = self._loaded = load_map(Path(mode['map']))
+
+    def _keep_mode(self) -> None:
+        """Write down which map this goes on in, for a worker that takes its place."""
+        files = () if self._base is None else tuple(self._base.files.values())
+        write_text(self._mode_file, json.dumps({
+            'is_mapping': self._is_mapping, 'map': str(files[0].parent) if files else None}))
 
     def _build(self, resume: Optional[Resume] = None,
                backbone: Optional[backbones.base.Backbone] = None) -> None:
@@ -119,7 +140,10 @@ class Session:
             self._stream.push(frame)
 
     def reset(self) -> str:
-        """Forget the stream; a map that was loaded stays."""
+        """Forget the stream and the segments before it; a map that was loaded stays."""
+        if self._base is not self._loaded:
+            self._go_on(self._loaded, self._is_mapping)
+            return 'begun anew'
         self._stream.reset()
         self._forget()
         return 'begun anew'
@@ -142,6 +166,9 @@ class Session:
         """
         self._wants_cloud, self._wants_tiles, self._metres = cloud, tiles, metres_per_unit
         self._up = np.array(up, float)
+        if fresh:
+            # the other thread makes clouds and tiles, too
+            self._stream.settle()
         if fresh and len(self._pipeline.mapper.atlas) and self._pipeline.voxel_m:
             self._tell_map(self._pipeline.cloud() if cloud else None)
             if tiles:
@@ -190,7 +217,7 @@ class Session:
 
     def load_map(self, folder: str) -> str:
         """Go on in a map from disk with a new stream; raises InputError where it is damaged."""
-        record = load_map(Path(folder))
+        record = self._loaded = load_map(Path(folder))
         self._go_on(record, self._is_mapping)
         return (f'{len(record.poses)} submaps of {folder}; '
                 + ('mapping' if self._is_mapping else 'localization'))
@@ -205,7 +232,7 @@ class Session:
             record, submap = self._map_to_localize_in()
             folder = Path(self._settings.folder) / 'current_map'
             save_map(folder, record, submap)
-            base = load_map(folder)
+            base = self._loaded = load_map(folder)
         self._go_on(base, not is_localization)
         return 'localization' if is_localization else 'mapping'
 
@@ -251,6 +278,7 @@ class Session:
         self._stream.close()
         self._pipeline.close()
         self._base, self._is_mapping = base, is_mapping
+        self._keep_mode()
         self._build(backbone=self._pipeline.backbone)
 
     def _take_update(self, update: Update) -> None:

@@ -20,6 +20,8 @@ _SHRINK = 0.7               # of the window, after memory was short
 _END_S = 10.0               # for the worker to end by itself
 _LAST_LINES = 20
 _WATCH_S = 0.5              # between two looks at the worker
+# what libraries write before they end a process themselves for want of memory
+_MEMORY_WORDS = ('MemoryError', 'OpenBLAS error: Memory allocation', 'bad_alloc')
 _MARKS = ('_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'LD_LIBRARY_PATH')
 
 
@@ -34,7 +36,7 @@ class WorkerConfig:
 
 
 class Supervisor:
-    """Owns the process; ``take`` gets what it says, in a thread of the supervisor.
+    """Owns the process, from `start` on; ``take`` gets what it says, in a thread of its own.
 
     ``make_start()`` returns the message that starts a worker, at the first time and after each
     death; the share of the usual window that it should ask for is `share`. Besides the worker's
@@ -66,6 +68,9 @@ class Supervisor:
         self._n_oom_kills = 0
         self._threads = [threading.Thread(target=job, name=name, daemon=True) for name, job in (
             ('supervisor', self._live), ('watchdog', self._watch))]
+
+    def start(self) -> None:
+        """Start the worker; from now on ``make_start`` and ``take`` are called."""
         for thread in self._threads:
             thread.start()
 
@@ -132,7 +137,8 @@ class Supervisor:
         self.beat, self.beat_at_s = {}, time.monotonic()
         command = [self._config.python or sys.executable, '-m', 'longrecon_ros.worker.process',
                    str(theirs.fileno()), str(self._ring.fd), str(self._ring.n_slots),
-                   str(int(self._config.memory_mb))]
+                   str(int(self._config.memory_mb)),
+                   str(max(1, round(self._config.timeout_s)))]
         try:
             environment = self._environment()
             self._process = subprocess.Popen(
@@ -147,8 +153,9 @@ class Supervisor:
             return
         finally:
             theirs.close()
-        threading.Thread(target=self._drain, args=(self._process.stderr,), name='worker_stderr',
-                         daemon=True).start()
+        self._drainer = threading.Thread(target=self._drain, args=(self._process.stderr,),
+                                         name='worker_stderr', daemon=True)
+        self._drainer.start()
         self.generation += 1
         self._channel = Channel(ours)
         self.send(self._make_start())
@@ -199,17 +206,22 @@ class Supervisor:
         if self._process is None:
             return -1
         try:
-            return self._process.wait(_END_S)
+            code = self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             self._kill()
-            return self._process.wait()
+            code = self._process.wait()
+        # its last words; a child of its may keep the pipe open
+        self._drainer.join(1.0)
+        return code
 
     def _goes_on(self, code: int) -> bool:
         """Tell of the death, and wait before the next try; False after too many."""
         is_memory = self._told_memory or code == OUT_OF_MEMORY or (
-            code == -signal.SIGKILL and _n_oom_kills() > self._n_oom_kills)
+            code == -signal.SIGKILL and _n_oom_kills() > self._n_oom_kills) or any(
+            words in line for line in tuple(self._last_lines) for words in _MEMORY_WORDS)
         words = self._words_now or self._words()
-        text = f'the worker died ({_cause(code)}{": " + words if words else ""})'
+        cause = 'out of memory' if is_memory else _cause(code)
+        text = f'the worker died ({cause}{": " + words if words else ""})'
         self.fault = text
         if is_memory:
             self.share = max(0.1, self.share * _SHRINK)
@@ -265,6 +277,4 @@ def _n_oom_kills() -> int:
 
 
 def _cause(code: int) -> str:
-    if code == OUT_OF_MEMORY:
-        return 'out of memory'
     return f'killed by signal {-code}' if code < 0 else f'exit code {code}'

@@ -14,7 +14,8 @@ class ManagedRig(Rig):
     """A rig that does not wait until the node listens; ``told`` is its newest ~/status."""
 
     def __init__(self, folder, parameters=(), **options):
-        super().__init__(folder, {**SMALL, **dict(parameters)}, **options)
+        super().__init__(folder, {**SMALL, 'node.save_folder': str(folder / 'saved'),
+                                  **dict(parameters)}, **options)
         self.told = {}
 
     def is_up(self):
@@ -27,10 +28,18 @@ class ManagedRig(Rig):
             DiagnosticStatus, f'{self._namespace}/longrecon/status', self._take_told, LATCHED)
         return self
 
-    def change(self, label):
-        """Ask for a transition; return whether it was made."""
-        request = ChangeState.Request(transition=Transition(label=label))
-        return self.ask(ChangeState, 'change_state', request).success
+    def change(self, transition):
+        """Ask for a transition, by its label or number; return whether it was made."""
+        answer = self.begin_to_change(transition)
+        self.wait(answer.done, 60.0)
+        return answer.result().success
+
+    def begin_to_change(self, transition):
+        """Ask for a transition; return the future of the answer."""
+        wanted = Transition(label=transition) if isinstance(transition, str) else \
+            Transition(id=transition)
+        return self.begin_to_ask(ChangeState, 'change_state',
+                                 ChangeState.Request(transition=wanted))
 
     def state(self):
         """Return the label of the node's state."""

@@ -39,10 +39,10 @@ class Rig:
     /tf), ``status`` (newest values of /diagnostics).
     """
 
-    def __init__(self, folder, parameters=(), namespace='', compressed=False):
+    def __init__(self, folder, parameters=(), namespace='', compressed=False, remaps=()):
         self._stack = ExitStack()
         self._folder, self._parameters = folder, {**PARAMETERS, **dict(parameters)}
-        self._namespace = namespace
+        self._namespace, self._remaps = namespace, {'image': 'camera/image', **dict(remaps)}
         self._kind = CompressedImage if compressed else Image
         if compressed:
             self._parameters['node.image_transport'] = 'compressed'
@@ -57,7 +57,7 @@ class Rig:
 
     def __enter__(self):
         # a domain for each: latched messages of the test before must not be seen
-        os.environ['ROS_DOMAIN_ID'] = str(_claim_domain(self._stack))
+        os.environ['ROS_DOMAIN_ID'] = str(self.claim_domain())
         context = Context()
         context.init()
         self._stack.callback(context.try_shutdown)
@@ -81,12 +81,16 @@ class Rig:
         self._executor.add_node(self.node)
         arguments = ['-r', f'__ns:={self._namespace}'] if self._namespace else []
         self.process = self._stack.enter_context(NodeProcess(
-            self._folder, self._parameters, {'image': 'camera/image'}, arguments))
+            self._folder, self._parameters, self._remaps, arguments))
         self.wait(self.is_up)
         return self
 
     def __exit__(self, *problem):
         self._stack.close()
+
+    def claim_domain(self):
+        """Return the ROS domain to be in."""
+        return _claim_domain(self._stack)
 
     def is_up(self):
         """Say whether the node listens to the camera."""
@@ -186,7 +190,9 @@ class Rig:
 
     def _take_status(self, message):
         for status in message.status:
-            part = status.name.rpartition('longrecon: ')[2]
+            name, _, part = status.name.rpartition(': ')
+            if f'/{name}' != f'{self._namespace}/longrecon':
+                continue
             self.parts[part] = {value.key: value.value for value in status.values}
             self.statuses[part] = status
             if status.name.endswith('longrecon: SLAM'):

@@ -60,7 +60,7 @@ def test_the_first_velocity_is_unknown():
     assert (np.diag(first.twist_covariance) == UNKNOWN_VARIANCE).all()
 
 
-@given(st.integers(0, 2**31), st.floats(0.1, 5.0))
+@given(st.integers(0, 2**31), st.floats(0.1, 3.0))
 def test_a_correction_never_makes_odom_jump_and_is_taken_in(seed, slew_s):
     rng = np.random.default_rng(seed)
     T = camera_path([0, 0, 0.05], [0, 0.01, 0], 400)
@@ -72,12 +72,10 @@ def test_a_correction_never_makes_odom_jump_and_is_taken_in(seed, slew_s):
     poses = np.array([s.T_odom_base for s in before + after])
     usual = np.linalg.norm(np.diff(poses[:10, :3, 3], axis=0), axis=1).max()
     steps = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
-    moved = np.linalg.norm(correction @ T[10] - T[10])
-    # a step, and the share of the correction that belongs to it
-    assert steps.max() < 1.5 * usual + 2 * moved * (1 - np.exp(-0.1 / slew_s)) + 1e-9
+    # half as fast again, and what a turn of 0.002 rad moves the base, which is not the camera
+    assert steps.max() <= 1.5 * usual + 0.01
     target = E @ correction @ T[-1] @ se3.inverse(E)
-    share = np.exp(-39.0 / slew_s)
-    assert np.abs(poses[-1] - target).max() < 3 * moved * share + 1e-6
+    assert np.abs(poses[-1] - target).max() < 1e-2
     # the velocity is what was measured, not what is taken in
     assert np.allclose(after[5].twist, before[5].twist, atol=1e-6)
 
@@ -107,7 +105,7 @@ def test_lost_images_keep_the_place_and_say_so_and_being_found_is_no_jump():
         assert (np.diag(state.twist_covariance) == UNKNOWN_VARIANCE).all()
     found = [odometer.add(chain_pose(n, T[n]), UNIT) for n in range(15, 40)]
     steps = np.diff([s.T_odom_base[0, 3] for s in [before[-1], *lost, *found]])
-    assert steps.max() < 0.2 and found[-1].T_odom_base[0, 3] == pytest.approx(3.9, abs=0.1)
+    assert steps.max() < 0.151 and found[-1].T_odom_base[0, 3] == pytest.approx(3.9, abs=0.1)
     assert (np.diag(found[0].twist_covariance) == UNKNOWN_VARIANCE).all()
     assert np.diag(found[1].twist_covariance).max() < UNKNOWN_VARIANCE
     assert found[0].pose_covariance[0, 0] > found[-1].pose_covariance[0, 0] > 0

@@ -23,7 +23,12 @@ class Broadcaster:
     """Sends transforms on /tf."""
 
     def __init__(self, node: Node):
+        self._node = node
         self._publisher = node.create_publisher(TFMessage, '/tf', _RELIABLE)
+
+    def close(self) -> None:
+        """Send no more."""
+        self._node.destroy_publisher(self._publisher)
 
     def sendTransform(self, transforms: List[TransformStamped]) -> None:  # noqa: N802, as tf2_ros
         """Send several transforms in one message."""
@@ -112,6 +117,21 @@ class TransformLookup:
         return found
 
 
+class Tf2Broadcaster:
+    """The same by tf2_ros."""
+
+    def __init__(self, node: Node):
+        self._node, self._broadcaster = node, tf2_ros.TransformBroadcaster(node)
+
+    def close(self) -> None:
+        """Send no more."""
+        self._node.destroy_publisher(self._broadcaster.pub_tf)
+
+    def sendTransform(self, transforms: List[TransformStamped]) -> None:  # noqa: N802, as tf2_ros
+        """Send several transforms in one message."""
+        self._broadcaster.sendTransform(transforms)
+
+
 class BufferLookup:
     """The same questions to tf2_ros."""
 
@@ -137,7 +157,7 @@ class BufferLookup:
 try:
     from rclpy.time import Time
     import tf2_ros
-    make_broadcaster, make_lookup = tf2_ros.TransformBroadcaster, BufferLookup
+    make_broadcaster, make_lookup = Tf2Broadcaster, BufferLookup
 except ImportError:
     make_broadcaster, make_lookup = Broadcaster, TransformLookup
 
