@@ -212,6 +212,8 @@ def main(args: Optional[List[str]] = None) -> int:
         sys.stdout.write(__doc__)
         return 0
     os.environ.update(ros_defaults(os.environ))
+    # of several threads the last one counts, which waits for a core that the worker has
+    cv2.setNumThreads(1)
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:           # what rcl says of a bad command line
