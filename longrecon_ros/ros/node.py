@@ -18,6 +18,7 @@ import sys
 import time
 from typing import Any, Callable, List, Optional
 
+import cv2
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
