@@ -87,14 +87,14 @@ class Session:
         if self._mode_file.exists():
             mode = json.loads(self._mode_file.read_text(encoding='utf-8'))
             self._is_mapping = mode['is_mapping']
-            if mode['map'] is not None:
-                self._base = self._loaded = load_map(Path(mode['map']))
+            self._base, self._loaded = (None if folder is None else load_map(Path(folder))
+                                        for folder in (mode['base'], mode['loaded']))
 
     def _keep_mode(self) -> None:
         """Write down which map this goes on in, for a worker that takes its place."""
-        files = () if self._base is None else tuple(self._base.files.values())
         write_text(self._mode_file, json.dumps({
-            'is_mapping': self._is_mapping, 'map': str(files[0].parent) if files else None}))
+            'is_mapping': self._is_mapping, 'base': _folder_of(self._base),
+            'loaded': _folder_of(self._loaded)}))
 
     def _build(self, resume: Optional[Resume] = None,
                backbone: Optional[backbones.base.Backbone] = None) -> None:
@@ -331,6 +331,12 @@ class Session:
                 'n_tiles': len(self._tiles),
                 'megabytes': status.n_bytes * 1e-6, 'n_closures': len(mapper.closures),
                 'is_located': mapper.is_located}
+
+
+def _folder_of(record: Optional[MapRecord]) -> Optional[str]:
+    """Return the folder that a map was loaded from."""
+    files = () if record is None else tuple(record.files.values())
+    return str(files[0].parent) if files else None
 
 
 def smaller(config: Config, share: float) -> Config:
