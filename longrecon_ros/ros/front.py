@@ -87,6 +87,7 @@ class Front:
         self.n_dropped = 0                  # images that this thread had no time for
         self.n_untracked = 0                # that it had no time to track: they have no pose
         self.failure: Optional[BaseException] = None
+        self._missed = ''                   # call that a worker which is not there has to get
         self._epoch = 0
         self._generation = 0                # of the worker that is being fed; 0: none
         self._intake: Optional[Intake] = None
@@ -169,6 +170,9 @@ class Front:
         tail = self.estimator.tail
         n_seen = 0 if tail is None else len(tail['prediction.frame_ids'])
         messages = self._stream.again(size, overlap, n_seen)
+        if self._missed:
+            self._send({'kind': 'call', 'ticket': 0, 'arguments': [], 'method': self._missed})
+            self._missed = ''
         if self._begun is not None:
             self._send(self._begin_message())
         for message in messages:
@@ -289,8 +293,9 @@ class Front:
             intake = self._intake
             self._begin_anew(verdict.text, is_new_map)
             self._intake = intake
-            self._send({'kind': 'call', 'ticket': 0, 'arguments': [],
-                        'method': 'reset' if is_new_map else 'segment'})
+            method = 'reset' if is_new_map else 'segment'
+            if not self._send({'kind': 'call', 'ticket': 0, 'arguments': [], 'method': method}):
+                self._missed = method
         elif verdict.decision is Decision.GAP:
             self.put(Refused('', verdict.text))
         if self._begun is None:
