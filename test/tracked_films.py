@@ -43,10 +43,11 @@ class Shot:
 
 
 @lru_cache(maxsize=None)
-def shot(scene: str) -> Shot:
-    """Film a world, once."""
-    film = Production.of(Recipe(scene, n_frames=N_FRAMES, size=SIZE, fps=30.0)).film
-    frames = [film.frame(i) for i in range(N_FRAMES)]
+def shot(scene: str, frames: range = range(N_FRAMES), speed_mps: Optional[float] = None) -> Shot:
+    """Film some frames of a world, once."""
+    film = Production.of(Recipe(scene, n_frames=frames.stop, size=SIZE, fps=30.0,
+                                speed_mps=speed_mps)).film
+    frames = [film.frame(i) for i in frames]
     # the centre of 5x5 pixels is where the pixel of the small map is
     depth = np.stack([frame.depth[2::5, 2::5] for frame in frames])
     return Shot(tuple(frame.image for frame in frames), Camera(film.camera.K),

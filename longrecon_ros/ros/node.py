@@ -61,8 +61,9 @@ class SlamNode(LifecycleNode):
         self.outputs: Optional[Outputs] = None
         self.requests = Services(self)
         self._guard = self.create_guard_condition(self._take_outputs)
-        change = self._service_change_state
-        change.callback = self._refusing(change.callback)
+        change = getattr(self, '_service_change_state', None)       # rclpy's own
+        if change is not None:
+            change.callback = self._refusing(change.callback)
         self.status = Status(self)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         # not the node's clock: with simulated time it stands still when a recording ends

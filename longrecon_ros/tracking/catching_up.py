@@ -1,6 +1,7 @@
 """From the image of a reference that came late to the newest image, in few steps of flow."""
 
-from typing import List, Optional, Tuple
+from dataclasses import dataclass
+from typing import List, Optional
 
 import numpy as np
 
@@ -10,64 +11,84 @@ from .history import Seen
 from .points import Landmarks, spread
 from .settings import TrackingConfig
 
-_N_PIECES = 2
-"""Of the way, where older poses predict the pixels."""
 _N_EXTRA = 4
-"""Steps that may fail."""
+"""Flows of the first reference's way that may fail."""
+_N_KNOWN = 3
+"""Flows of a later reference, after the jump."""
 
 
-def catch_up(landmarks: Landmarks, origin: Followed, path: List[Seen], refill: Refill,
-             config: TrackingConfig) -> List[Step]:
+@dataclass(slots=True, eq=False)
+class Walk:
+    """A way along images, in strides that get shorter where one fails; it can be interrupted."""
+
+    landmarks: Landmarks
+    origin: Followed
+    refill: Refill
+    config: TrackingConfig
+    now: Followed                               # the last image that was reached
+    previous: Optional[Followed] = None         # and the one before
+    stride: int = 1                             # images
+    is_blind: bool = False                      # the guess has failed: next without
+    is_stuck: bool = False                      # even the next image cannot be reached
+
+    def go(self, path: List[Seen], n_flows: int) -> List[Step]:
+        """Walk along the images after `now` by at most so many flows; return the good steps."""
+        done, at = [], -1
+        while n_flows > 0 and at < len(path) - 1 and not self.is_stuck:
+            n_flows -= 1
+            to = min(at + self.stride, len(path) - 1)
+            guess = None if self.is_blind else self._guess(path[to])
+            step = advance(self.landmarks, self.origin, self.now, path[to], guess, self.config)
+            if is_good(step, self.now, to - at, self.config):
+                done.append(step)
+                at = to
+                self._reached(step.followed)
+            else:
+                self._failed(guess is None, to - at)
+        return done
+
+    def _reached(self, followed: Followed) -> None:
+        self.previous, self.now, self.is_blind = self.now, followed, False
+        if self.refill.is_due(followed):
+            self.now = self.refill(self.landmarks, self.origin, followed)
+
+    def _failed(self, was_blind: bool, n_images: int) -> None:
+        if was_blind and n_images == 1:
+            self.is_stuck = True
+        elif was_blind:
+            self.stride = max(1, n_images // 2)
+        self.is_blind = not was_blind
+
+    def _guess(self, seen: Seen) -> Optional[np.ndarray]:
+        known = _known_motion(self.now, seen, self.origin)
+        return _constant_motion(self.previous, self.now, seen) if known is None else known
+
+
+def catch_up(walk: Walk, path: List[Seen], is_first: bool) -> List[Step]:
     """Follow landmarks from the reference's image along later ones, up to the last.
 
     ``path`` are images after it, in order. Where an older reference gave poses, one jump is tried
-    first: they predict the pixels. Else the way is cut into pieces, at most `n_catch_up` of them,
-    and into smaller ones where one fails, but not for long. Returns the good steps; none, or a
-    last one that ends before the last image, means that this failed.
+    first: they predict the pixels. Else the way is cut into pieces, at most `n_catch_up` of them
+    for the first reference and few for a later one, and into smaller ones where one fails.
+    Returns the good steps; none, or a last one that ends before the last image, means that the
+    walk has not arrived: it may go on.
     """
-    goal = path[-1]
-    guess = _known_motion(origin, goal)
+    origin, config = walk.origin, walk.config
+    guess = _known_motion(origin, path[-1])
     if guess is not None:
-        start = in_view(landmarks, origin, goal, guess, config)
-        step = advance(landmarks, origin, start, goal, guess, config)
+        start = in_view(walk.landmarks, origin, path[-1], guess, config)
+        step = advance(walk.landmarks, origin, start, path[-1], guess, config)
         if is_good(step, origin, len(path), config):
             return [step]
-    return _walk(landmarks, origin, path, refill, config, guess is not None)
+    n_pieces = config.n_catch_up if is_first else min(_N_KNOWN, config.n_catch_up)
+    walk.stride = -(-len(path) // n_pieces)
+    return walk.go(path, n_pieces + _N_EXTRA if is_first else _N_KNOWN)
 
 
-def _walk(landmarks: Landmarks, origin: Followed, path: List[Seen], refill: Refill,
-          config: TrackingConfig, is_known: bool) -> List[Step]:
-    n_pieces = _N_PIECES if is_known else config.n_catch_up
-    stride, n_tries = -(-len(path) // n_pieces), n_pieces + _N_EXTRA
-    at, done, previous = -1, [], None
-    now = origin.only(np.sort(spread(origin.uv, origin.seen.lens.size, config.n_points)))
-    while n_tries > 0 and at < len(path) - 1:
-        to = min(at + stride, len(path) - 1)
-        guess = _known_motion(now, path[to], origin)
-        guess = _constant_motion(previous, now, path[to]) if guess is None else guess
-        step, n_tried = _tried(landmarks, origin, now, path[to], guess, to - at, config)
-        n_tries -= n_tried
-        if step is not None:
-            done.append(step)
-            at, previous, now = to, now, step.followed
-            now = refill(landmarks, origin, now) if refill.is_due(now) else now
-        elif to == at + 1:
-            break
-        else:
-            stride = max(1, (to - at) // 2)
-    return done
-
-
-def _tried(landmarks: Landmarks, origin: Followed, now: Followed, seen: Seen,
-           guess: Optional[np.ndarray], n_images: int, config: TrackingConfig
-           ) -> Tuple[Optional[Step], int]:
-    """A good step into an image, by the guess or without; and how many were tried."""
-    guesses = [None] if guess is None else [guess, None]
-    for n_tried, way in enumerate(guesses, start=1):
-        step = advance(landmarks, origin, now, seen, way, config)
-        if is_good(step, now, n_images, config):
-            return step, n_tried
-    return None, len(guesses)
+def begin(landmarks: Landmarks, origin: Followed, refill: Refill, config: TrackingConfig) -> Walk:
+    """Return a walk that starts in the reference's image."""
+    some = np.sort(spread(origin.uv, origin.seen.lens.size, config.n_points))
+    return Walk(landmarks, origin, refill, config, origin.only(some))
 
 
 def _known_motion(start: Followed, seen: Seen, origin: Optional[Followed] = None

@@ -1,6 +1,6 @@
 """The points that are followed, and one step of them: from one image to another, with its pose."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -15,7 +15,8 @@ from .settings import TrackingConfig
 
 _MORE_LEVELS = 2
 """Of the pyramid, where nothing predicts the motion."""
-_MARGIN_PX = 8
+MARGIN_PX = 8
+"""Off the border, where points are sought."""
 _REFILL_SHARE = 0.7
 _MAX_MISSES = 2
 _JOIN_PX = 1.5
@@ -76,8 +77,31 @@ def _located(landmarks: Landmarks, seen: Seen, which: np.ndarray, uv: np.ndarray
     known = np.isfinite(flat).all(axis=1) & (stretch > 0)
     which, uv = which[known], uv[known]
     fit = locate(Sightings(landmarks.points[which], flat[known], stretch[known],
-                           landmarks.centre, landmarks.K), guess, config)
-    return None if fit is None else (which[fit.is_inlier], uv[fit.is_inlier], fit)
+                           landmarks.centre, landmarks.K, landmarks.deviation[which]),
+                 guess, config)
+    if fit is None:
+        return None
+    return which[fit.is_inlier], uv[fit.is_inlier], _with_inherited(landmarks, fit)
+
+
+def _with_inherited(landmarks: Landmarks, fit: PoseFit) -> PoseFit:
+    carried = inherited(landmarks, fit.T_odom_camera)
+    return replace(fit, covariance=fit.covariance + carried) if carried.any() else fit
+
+
+def inherited(landmarks: Landmarks, T_odom_camera: np.ndarray) -> np.ndarray:
+    """Return the covariance (6, 6) of what landmarks of a later image than the reference's share.
+
+    New points were triangulated from its pose, and old ones are sought by their patches in it,
+    so whatever moved that pose moves all later ones. None of it before.
+    """
+    if landmarks.inherited is None:
+        return np.zeros((6, 6))
+    # an error xi of that pose moves this one by Ad(T_here_there) xi
+    A, T = np.zeros((6, 6)), se3.relative(T_odom_camera, landmarks.T_new)
+    A[:3, :3] = A[3:, 3:] = T[:3, :3]
+    A[:3, 3:] = se3.hat(T[:3, 3]) @ T[:3, :3]
+    return A @ landmarks.inherited @ A.T
 
 
 def is_good(step: Step, start: Followed, n_images: int, config: TrackingConfig) -> bool:
@@ -88,7 +112,7 @@ def is_good(step: Step, start: Followed, n_images: int, config: TrackingConfig) 
     motion = se3.relative(start.T_odom_camera, fit.T_odom_camera)
     way, turn_deg = np.linalg.norm(motion[:3, 3]), np.degrees(se3.rotation_angle(motion[:3, :3]))
     sigma = np.sqrt(np.diag(fit.covariance))
-    return bool(fit.rmse_px <= config.max_rmse_px
+    return bool(fit.misfit_px <= config.max_rmse_px
                 and way <= config.max_step * n_images * fit.depth
                 and turn_deg <= config.max_turn_deg * n_images
                 and sigma[:3].max() <= _MAX_SIGMA * fit.depth
@@ -99,7 +123,7 @@ def in_view(landmarks: Landmarks, origin: Followed, seen: Seen, T_odom_camera: n
             config: TrackingConfig) -> Followed:
     """Return the landmarks to follow from the reference's image into one with a known pose."""
     at = predicted(landmarks, T_odom_camera, seen.lens)
-    inside = np.flatnonzero(is_inside(at, seen.gray.shape, _MARGIN_PX))
+    inside = np.flatnonzero(is_inside(at, seen.gray.shape, MARGIN_PX))
     chosen = inside[spread(at[inside], seen.lens.size, config.n_points)]
     return origin.only(np.sort(chosen))
 
@@ -123,7 +147,7 @@ class Refill:
         """
         seen, T = followed.seen, followed.T_odom_camera
         at = predicted(landmarks, T, seen.lens)
-        is_free = is_inside(at, seen.gray.shape, _MARGIN_PX) & (self._n_missed < _MAX_MISSES)
+        is_free = is_inside(at, seen.gray.shape, MARGIN_PX) & (self._n_missed < _MAX_MISSES)
         is_free[followed.which] = False
         pool = np.flatnonzero(is_free)
         pool = pool[spread(np.concatenate([followed.uv, at[pool]]), seen.lens.size, self._aim,

@@ -21,7 +21,7 @@ _BLOCK_PX = 5
 _SMOOTH = 1.15
 """Largest over smallest depth around a point; more is an edge. A floor far away has less."""
 _SMOOTH_PX = 5
-_STEP_PX = 5.0
+BESIDE_PX = 5.0
 """Over which the slope of the surface is taken."""
 _MAX_SLOPE = 0.1
 _CELL_SHARE = 0.08
@@ -30,13 +30,20 @@ _CELL_SHARE = 0.08
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Landmarks:
-    """Points of a reference in odom, with their place in its image; best corners first."""
+    """Points in odom, with their place in one image, the reference's; best corners first.
+
+    New ones were triangulated on the way (`renewing`), and then the image is a later one.
+    """
 
     uv: np.ndarray                  # (n, 2) f32 px of the reference's working image
     points: np.ndarray              # (n, 3) f64, odom
     beside: np.ndarray              # (n, 2, 3) f64, odom: the surface a few px right and below
     centre: np.ndarray              # (3,) f64, where the reference's camera is, odom
     K: np.ndarray                   # (3, 3) f64 px, the pinhole at the working size
+    deviation: np.ndarray           # (n, 3) f64, odom: by one sigma of the depth
+    is_new: np.ndarray              # (n,) bool
+    T_new: Optional[np.ndarray] = None          # (4, 4) f64, of the image of the newest points
+    inherited: Optional[np.ndarray] = None      # (6, 6) f64, covariance of that pose, and theirs
 
     def __len__(self) -> int:
         return len(self.uv)
@@ -56,19 +63,21 @@ def choose(gray: np.ndarray, reference: Reference, lens: Lens, config: TrackingC
     def surface(uv):
         flat, _ = lens.rectify(uv)
         return flat, _sampled(inverse, (flat + 0.5) * map_size / np.array(size) - 0.5)
-    uv = _corners(gray, _SPARE * config.n_points)
+    uv = corners(gray, _SPARE * config.n_points)
     uv = uv[is_inside(uv, gray.shape, config.patch_px // 2 + 2)]
     flat, own = surface(uv)
     known = own > 0
     uv, flat, own = uv[known], flat[known], own[known]
     places = [(flat, own)]
-    for step in _STEP_PX * np.eye(2):
+    for step in BESIDE_PX * np.eye(2):
         (ahead, after), (_, before) = surface(uv + step), surface(uv - step)
         slope = np.where((after > 0) & (before > 0), (after - before) / 2, 0)
         places.append((ahead, own + np.clip(slope, -_MAX_SLOPE * own, _MAX_SLOPE * own)))
     points, *beside = (se3.apply(reference.T_odom_camera, unproject(at, 1 / value, K))
                        for at, value in places)
-    return Landmarks(uv, points, np.stack(beside, axis=1), reference.T_odom_camera[:3, 3], K)
+    centre = reference.T_odom_camera[:3, 3]
+    return Landmarks(uv, points, np.stack(beside, axis=1), centre, K,
+                     config.sigma_log_depth * (points - centre), np.zeros(len(uv), bool))
 
 
 def spread(uv: np.ndarray, size: Tuple[int, int], n: int, n_taken: int = 0) -> np.ndarray:
@@ -87,10 +96,14 @@ def spread(uv: np.ndarray, size: Tuple[int, int], n: int, n_taken: int = 0) -> n
     return fresh[:max(0, n - n_taken)]
 
 
-def _corners(gray: np.ndarray, n: int) -> np.ndarray:
-    """Corners (m, 2) f32 after Shi and Tomasi (CVPR 1994), best first."""
+def corners(gray: np.ndarray, n: int, free: Optional[np.ndarray] = None) -> np.ndarray:
+    """Return corners (m, 2) f32 after Shi and Tomasi (CVPR 1994), best first.
+
+    Where ``free`` (h, w) uint8 is 0, there are none.
+    """
     distance = 0.5 * np.sqrt(gray.size / n)
-    found = cv2.goodFeaturesToTrack(gray, n, _QUALITY, max(3.0, distance), blockSize=_BLOCK_PX)
+    found = cv2.goodFeaturesToTrack(gray, n, _QUALITY, max(3.0, distance), mask=free,
+                                    blockSize=_BLOCK_PX)
     return np.zeros((0, 2), np.float32) if found is None else found.reshape(-1, 2)
 
 
@@ -141,7 +154,7 @@ def predicted_warp(landmarks: Landmarks, T_odom_camera: np.ndarray, lens: Lens,
     """
     places = np.concatenate([landmarks.points[which, None], landmarks.beside[which]], axis=1)
     at = _seen_at(places.reshape(-1, 3), landmarks.K, T_odom_camera, lens).reshape(-1, 3, 2)
-    return np.swapaxes(at[:, 1:] - at[:, :1], 1, 2) / _STEP_PX
+    return np.swapaxes(at[:, 1:] - at[:, :1], 1, 2) / BESIDE_PX
 
 
 def _seen_at(points: np.ndarray, K: np.ndarray, T_odom_camera: np.ndarray, lens: Lens

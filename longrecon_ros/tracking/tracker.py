@@ -7,10 +7,13 @@
    is the one with which most points agree (`following`, `pnp`). A guess of the motion only says
    where the search for each point begins.
 4. Points that leave the view are replaced by others of the reference, found in its own image.
+   Where those run out, new ones are triangulated on the way (`renewing`).
 5. Where too few agree the image is LOST. The next ones are tried from the last good image and
-   from the reference's, in turn.
+   from the reference's, in turn, in one way an image. Where a reference came in the meantime and
+   its way is long, that way comes first, one flow an image.
 """
 
+from dataclasses import replace
 import logging
 from typing import List, Optional, Tuple
 
@@ -18,11 +21,12 @@ import numpy as np
 
 from ..geometry import se3
 from ..types import FrameState
-from .catching_up import catch_up
+from .catching_up import begin, catch_up, Walk
 from .following import advance, Followed, in_view, is_good, Refill, Step
 from .history import History, Seen
 from .points import choose, Landmarks
 from .records import Camera, Reference, TrackedPose
+from .renewing import moved, Renewal
 from .settings import TrackingConfig
 
 log = logging.getLogger(__name__)
@@ -30,6 +34,10 @@ log = logging.getLogger(__name__)
 _MAX_COAST = 3
 """Images over which the last motion still predicts anything."""
 _REFILL_EVERY = 3
+_FEW_SHARE = 0.25
+"""Of `n_points`: a reference with fewer in the newest image will soon be lost."""
+_MAX_CORRECTION_SIGMA = 0.03
+"""Deviation, in median depths, of a pose by such a reference that is still of use."""
 
 
 class Tracker:
@@ -46,11 +54,14 @@ class Tracker:
         """Forget all images and the reference; the next image may have another size."""
         self._history = History(self._config.n_history, self._config.width_px)
         self._landmarks: Optional[Landmarks] = None
-        self._origin: Optional[Followed] = None     # all landmarks in the reference's image
+        self._origin: Optional[Followed] = None     # all landmarks in their own image
         self._now: Optional[Followed] = None        # points in the last good image
         self._newest: Optional[Followed] = None     # the last good image, of any reference
         self._refill: Optional[Refill] = None
+        self._reference_id: Optional[int] = None
+        self._walk: Optional[Walk] = None           # the way to the newest image, where it is long
         self._motion: Optional[np.ndarray] = None   # (6,) a second, in the camera's frame
+        self._renewal = Renewal(self._config)
         self._n_missed = 0                          # images since the last good one
         self._n_since_refill = 0
 
@@ -66,7 +77,7 @@ class Tracker:
     @property
     def reference_id(self) -> Optional[int]:
         """Frame id of the reference that is tracked against; None without one."""
-        return None if self._origin is None else self._origin.seen.frame_id
+        return self._reference_id
 
     def add(self, frame_id: int, stamp_ns: int, image: np.ndarray, camera: Camera
             ) -> Optional[TrackedPose]:
@@ -79,7 +90,10 @@ class Tracker:
         if self._landmarks is None:
             return None
         seen.is_answered = True
-        step = None if seen.is_blank else self._measured(seen)
+        if seen.is_blank:
+            step = None
+        else:
+            step = self._measured(seen) if self._walk is None else self._walked(seen)
         if step is None:
             self._n_missed += 1
             return self._lost(seen)
@@ -92,7 +106,10 @@ class Tracker:
         Returns poses of later images that `add` could say nothing about: they come with the
         first reference, in order. Where there are more than `n_catch_up`, some are left out.
         A reference is ignored when its image is not kept any more, when too few of its pixels
-        are of use, or when it does not reach the newest image and the present one does.
+        are of use, or when it does not reach the newest image and the present one does. Where
+        the present one is lost, too, `add` goes on with the way. Where it reaches the newest
+        image with few points, only its pose is taken. After the first reference all this takes
+        at most 4 flows with their refinements.
         """
         images = self._history.since(reference.frame_id)
         if not images:
@@ -106,18 +123,44 @@ class Tracker:
         origin = Followed(seen, reference.T_odom_camera, np.arange(len(landmarks)), landmarks.uv)
         refill = Refill(len(landmarks), config)
         path = [image for image in images[1:] if not image.is_blank]
-        steps = catch_up(landmarks, origin, path, refill, config) if path else []
+        walk = begin(landmarks, origin, refill, config)
+        steps = catch_up(walk, path, self._landmarks is None) if path else []
         has_arrived = not path or (bool(steps) and steps[-1].followed.seen is path[-1])
-        if not has_arrived and self._now is not None and self._n_missed == 0:
+        is_lost = self._now is None or self._n_missed > 0
+        if not has_arrived and not is_lost:
             log.debug('reference %d: not found in the newest image', reference.frame_id)
             return []
+        if not is_lost and steps and self._is_thin(steps[-1]):
+            self._correct(origin, steps[-1])
+            return []
         self._landmarks, self._origin, self._refill = landmarks, origin, refill
+        self._reference_id, self._renewal = reference.frame_id, Renewal(config)
+        self._walk = None if has_arrived or walk.is_stuck else walk
         self._take_up(origin, steps, images)
         news = [_pose(step) for step in steps if not step.followed.seen.is_answered]
         for image in images:
             # what is older than a pose that was given gets none any more
             image.is_answered |= image.frame_id <= self._now.seen.frame_id
         return news
+
+    def _is_thin(self, step: Step) -> bool:
+        """Tell whether a reference came to far fewer points than are followed now."""
+        n = len(step.followed.which)
+        return n < _FEW_SHARE * self._config.n_points and 2 * n < len(self._now.which)
+
+    def _correct(self, origin: Followed, step: Step) -> None:
+        """Take a pose of the newest image from a reference, and keep the present landmarks."""
+        now, fit = self._now, step.fit
+        if np.sqrt(np.diag(fit.covariance)[:3].max()) > _MAX_CORRECTION_SIGMA * fit.depth:
+            log.debug('reference %d: hardly found in the newest image', origin.seen.frame_id)
+            return
+        self._landmarks, self._origin = moved(
+            self._landmarks, self._origin, now.T_odom_camera, fit, origin.T_odom_camera[:3, 3],
+            self._config)
+        self._now = self._newest = replace(now, T_odom_camera=fit.T_odom_camera)
+        self._reference_id, self._renewal = origin.seen.frame_id, Renewal(self._config)
+        origin.seen.T_odom_camera = origin.T_odom_camera
+        now.seen.T_odom_camera = fit.T_odom_camera
 
     def _take_up(self, origin: Followed, steps: List[Step], images: List[Seen]) -> None:
         here = [origin] + [step.followed for step in steps]
@@ -136,12 +179,29 @@ class Tracker:
         self._n_missed = sum(image.frame_id > self._now.seen.frame_id for image in images)
         self._n_since_refill = _REFILL_EVERY
 
+    def _walked(self, seen: Seen) -> Optional[Step]:
+        """Go on towards the newest image by one flow; None unless it is reached."""
+        images = self._history.since(self._walk.now.seen.frame_id)
+        path = [image for image in images[1:] if not image.is_blank]
+        for step in self._walk.go(path, 1):
+            if step.followed.seen is seen:
+                self._walk = None
+                return step
+            self._accept(step)
+            self._n_missed = sum(image.frame_id > step.followed.seen.frame_id
+                                 for image in images[:-1])
+        if not path or self._walk.is_stuck:
+            self._walk = None
+        return None
+
     def _measured(self, seen: Seen) -> Optional[Step]:
-        """Follow the points into an image in up to two ways; None where none is good."""
+        """Follow the points into an image: in up to two ways after a good one, else in one."""
         now, config = self._now, self._config
         n_images = self._n_missed + 1
-        if self._n_missed < _MAX_COAST:
+        if self._n_missed == 0:
             ways = [(now, self._predicted(seen)), (now, None)]
+        elif self._n_missed < _MAX_COAST and self._n_missed % 2 == 0:
+            ways = [(now, self._predicted(seen))]
         elif self._n_missed % 2:
             ways = [(now, None)]
         else:
@@ -168,6 +228,11 @@ class Tracker:
         if self._n_since_refill >= _REFILL_EVERY and self._refill.is_due(self._now):
             self._now = self._refill(self._landmarks, self._origin, self._now)
             self._n_since_refill = 0
+            return
+        renewed = self._renewal(self._landmarks, self._now, step.fit)
+        if renewed is not None:
+            self._landmarks, self._now = renewed
+            self._origin, self._refill = self._now, Refill(len(self._now.which), self._config)
 
     def _remember_motion(self, before: Followed, after: Followed) -> None:
         dt_s = (after.seen.stamp_ns - before.seen.stamp_ns) * 1e-9

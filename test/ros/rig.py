@@ -148,7 +148,7 @@ class Rig:
         self.wait(answer.done)
         return answer.result()
 
-    def wait(self, is_over, timeout_s=30.0):
+    def wait(self, is_over, timeout_s=60.0):
         """Spin until something holds; AssertionError with the node's log after the time."""
         end = time.monotonic() + timeout_s
         while not is_over():
