@@ -49,7 +49,9 @@ def mend(session: Session, previous: Prediction, frame_ids: Sequence[int],
     current = outline(frame_ids, result, focal_px)
     if not (_is_moving(previous) and _is_moving(current)) or _is_good(previous, current):
         return result
-    across_ids = _across(previous.frame_ids, current.frame_ids)
+    # what the last window remembered beside its own frames may be forgotten by now
+    is_kept = np.isin(previous.frame_ids, list(session.records))
+    across_ids = _across(previous.frame_ids[is_kept], current.frame_ids)
     solved = solve_alone(session, across_ids, config)
     if solved is None:
         return result

@@ -174,6 +174,8 @@ class SlamNode(LifecycleNode):
             logging.getLogger('longrecon_ros.worker').log(message['level'], message['text'])
         elif kind == 'died':
             log.error(f'{message["text"]}; it is started again with the map so far')
+            if message['lines']:
+                log.info('its last words:\n' + '\n'.join(message['lines']))
         elif kind == 'gave_up':
             log.error(message['text'])
         elif kind == 'ready' and self.engine.supervisor.n_restarts and self.outputs is not None:

@@ -40,8 +40,8 @@ class Supervisor:
 
     ``make_start()`` returns the message that starts a worker, at the first time and after each
     death; the share of the usual window that it should ask for is `share`. Besides the worker's
-    own messages there are three of the supervisor: ``died`` (``text``, ``is_memory``),
-    ``gave_up`` after too many deaths, and ``failed`` of a worker that could not start. Each
+    own messages there are three of the supervisor: ``died`` (``text``, ``is_memory``, and the last
+    ``lines`` of its stderr), ``gave_up`` after too many deaths, and ``failed`` of a worker that could not start. Each
     worker has a number, `generation`, which its ``ready`` carries: what is meant for one is not
     sent to the next.
     """
@@ -235,7 +235,8 @@ class Supervisor:
             return False
         self.state = 'restarting'
         self.n_restarts += 1
-        self._take({'kind': 'died', 'text': text, 'is_memory': is_memory})
+        self._take({'kind': 'died', 'text': text, 'is_memory': is_memory,
+                    'lines': list(self._last_lines)})
         # at once the first time
         pause_s = min(_LONGEST_PAUSE_S, 2.0 ** (self._n_deaths - 2)) * (self._n_deaths > 1)
         self._is_closing.wait(pause_s)
