@@ -41,9 +41,9 @@ class Supervisor:
     ``make_start()`` returns the message that starts a worker, at the first time and after each
     death; the share of the usual window that it should ask for is `share`. Besides the worker's
     own messages there are three of the supervisor: ``died`` (``text``, ``is_memory``, and the last
-    ``lines`` of its stderr), ``gave_up`` after too many deaths, and ``failed`` of a worker that could not start. Each
-    worker has a number, `generation`, which its ``ready`` carries: what is meant for one is not
-    sent to the next.
+    ``lines`` of its stderr), ``gave_up`` after too many deaths, and ``failed`` of a worker that
+    could not start. Each worker has a number, `generation`, which its ``ready`` carries: what is
+    meant for one is not sent to the next.
     """
 
     def __init__(self, config: WorkerConfig, ring: Ring, folder: Path,
