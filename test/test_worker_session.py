@@ -137,6 +137,28 @@ def test_frames_that_do_not_fit_are_refused_and_the_stream_goes_on(make, frames)
     assert steps(told)[-1].frame_ids[-1] == 7
 
 
+def test_a_window_that_the_map_cannot_take_is_told_of_and_the_next_ones_come(
+        make, frames, monkeypatch):
+    session, told = make()
+    feed(session, frames[:8])
+    atlas = session._pipeline.mapper.atlas
+
+    def full(*arguments):
+        raise InputError('the disk is full: make room')
+
+    monkeypatch.setattr(atlas, 'add', full)
+    for frame in frames[8:15]:
+        session.take(frame.index, frame.stamp_ns, frame.image, 'image')
+    session._stream.settle()            # its thread has come to the end
+    monkeypatch.undo()
+    for frame in frames[15:]:
+        session.take(frame.index, frame.stamp_ns, frame.image, 'image')
+    session.flush()
+    lost = [m for m in told if m['kind'] == 'lost']
+    assert lost and 'the disk is full' in lost[0]['text'] and lost[0]['index'] >= 12
+    assert steps(told)[-1].frame_ids[-1] == N - 1
+
+
 def test_clouds_and_tiles_are_for_those_who_want_them(make, frames):
     session, told = make()
     feed(session, frames[:13])

@@ -137,6 +137,9 @@ class Engine:
             self.supervisor.thrived()
             self.front.post(self.front.step, message)
             return
+        if kind == 'lost':
+            self.front.post(self.front.lost, message)
+            return
         if kind == 'answer':
             # after the windows that came before it
             self.front.post(self.front.put, message)

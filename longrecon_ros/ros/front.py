@@ -204,6 +204,12 @@ class Front:
         self.put(mapped)
         self._latency('window', 1e3 * (time.monotonic() - start_s))
 
+    def lost(self, message: Dict[str, Any]) -> None:
+        """Wait no more for the windows up to a frame: the map could not take one of them."""
+        if message['epoch'] == self._epoch:
+            self._stream.answered(message['index'], self._stream.window_s)
+        self.put(Refused('map', message['text']))
+
     def wheel(self, stamp_ns: int, T_wheelodom_base: np.ndarray) -> None:
         """Take the odometry of the wheels."""
         self.estimator.add_wheel(stamp_ns, T_wheelodom_base)

@@ -13,7 +13,7 @@ from .. import backbones
 from ..atomic import write_text
 from ..checkpoint import Checkpointer, load_checkpoint, Resume, Tail
 from ..config import Config
-from ..errors import ConfigError, InputError
+from ..errors import ConfigError, InputError, LongreconError
 from ..io.calibration import Calibration
 from ..io.frame_maker import FrameMaker
 from ..io.trajectory_file import read_tum
@@ -133,11 +133,19 @@ class Session:
         self._epoch = epoch
 
     def take(self, index: int, stamp_ns: int, image, name: str) -> None:
-        """Feed one RGB image; raises InputError where it does not fit."""
+        """Feed one RGB image; raises InputError where it does not fit.
+
+        A window that cannot be put into the map (a full disk) is told of as ``lost``: no step of
+        it will come.
+        """
         with self._stream.busy:
             frame = self._maker.make(index, stamp_ns, image, name)
             self._n_frames += 1
-            self._stream.push(frame)
+            try:
+                self._stream.push(frame)
+            except LongreconError as error:
+                self._tell({'kind': 'lost', 'index': index, 'epoch': self._epoch,
+                            'text': f'a window is lost: {error}'})
 
     def reset(self) -> str:
         """Forget the stream and the segments before it; a map that was loaded stays."""
