@@ -15,7 +15,7 @@ demo:  ## a synthetic drive through the live node: trajectory, map and report in
 
 test:  ## run the test suite; make test ARGS='-k node' for a part of it
 	@$(PYTHON) tools/setup_env.py test
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 setup:  ## install everything for development, torch included
 	@$(PYTHON) tools/setup_env.py dev

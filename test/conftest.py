@@ -16,6 +16,10 @@ settings.load_profile('longrecon')
 # beside other work, threads of torch that spin while they wait make it many times slower
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    # as many processes as cores
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -59,9 +63,6 @@ def pytest_collection_modifyitems(config, items):
         if not torch.cuda.is_available():
             absent['gpu'] = 'torch sees no CUDA device'
     for item in items:
-        # of two processes one has all that talks over DDS; a file's fixtures are made once
-        in_ros = 'test/ros' in item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group('ros' if in_ros else item.path.stem))
         for name, reason in absent.items():
             if item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=reason))
