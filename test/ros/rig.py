@@ -41,7 +41,9 @@ class Rig:
 
     def __init__(self, folder, parameters=(), namespace='', compressed=False, remaps=()):
         self._stack = ExitStack()
-        self._folder, self._parameters = folder, {**PARAMETERS, **dict(parameters)}
+        # nothing is written where the tests are started
+        own = {'node.save_folder': str(folder / 'saved'), 'node.maps_folder': str(folder / 'maps')}
+        self._folder, self._parameters = folder, {**PARAMETERS, **own, **dict(parameters)}
         self._namespace, self._remaps = namespace, {'image': 'camera/image', **dict(remaps)}
         self._kind = CompressedImage if compressed else Image
         if compressed:
