@@ -10,13 +10,11 @@ import cv2
 import numpy as np
 
 from .errors import InputError
-from .geometry.camera import resize_K
+from .geometry.camera import N_COEFFICIENTS, resize_K
 from .resampling import resample
 from .types import Frame
 
 Interpolation = Literal['area', 'bicubic', 'lanczos']
-
-_N_COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +188,10 @@ def restore_map(values: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
 
 
 def _check_distortion(frame: Frame) -> None:
-    allowed = _N_COEFFICIENTS.get(frame.distortion_model)
+    allowed = N_COEFFICIENTS.get(frame.distortion_model)
     where = f'frame {frame.index}: distortion model {frame.distortion_model!r}'
     if allowed is None:
-        raise InputError(f'{where} is unknown; use one of {", ".join(_N_COEFFICIENTS)}')
+        raise InputError(f'{where} is unknown; use one of {", ".join(N_COEFFICIENTS)}')
     if len(frame.distortion) not in allowed:
         raise InputError(f'{where} has {len(frame.distortion)} coefficients; expected '
                          f'{" or ".join(map(str, allowed))}')

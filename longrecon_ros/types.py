@@ -12,6 +12,7 @@ from typing import Mapping, Optional, Tuple
 
 import numpy as np
 
+from .frozen import freeze
 from .geometry.sim3 import Sim3
 
 
@@ -28,28 +29,6 @@ class FrameState(IntEnum):
     """The pose is a guess (no texture, a cut, a break); confidence is 0 everywhere."""
 
 
-def _freeze(record, name: str, dtype, *shape) -> np.ndarray:
-    """Convert one field to a read-only array and check its shape.
-
-    ``shape`` holds sizes; ``None`` matches any size. Raises ``ValueError`` naming the field.
-    """
-    try:
-        value = np.asarray(getattr(record, name), dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f'{type(record).__name__}.{name}: not an array of '
-                         f'{np.dtype(dtype).name} ({error})') from None
-    fits = value.ndim == len(shape) and all(
-        want is None or want == got for want, got in zip(shape, value.shape))
-    if not fits:
-        want = tuple('any' if s is None else s for s in shape)
-        raise ValueError(f'{type(record).__name__}.{name}: expected shape {want}, '
-                         f'got {value.shape}')
-    view = value.view()
-    view.flags.writeable = False
-    object.__setattr__(record, name, view)
-    return view
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameTruth:
     """What is true about one image; only a backbone with ``spec.needs_truth`` may read it.
@@ -61,8 +40,8 @@ class FrameTruth:
     T_world_camera: np.ndarray              # (4, 4) f64 m, rigid
 
     def __post_init__(self):
-        _freeze(self, 'depth', np.float32, None, None)
-        _freeze(self, 'T_world_camera', np.float64, 4, 4)
+        freeze(self, 'depth', np.float32, None, None)
+        freeze(self, 'T_world_camera', np.float64, 4, 4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,13 +62,13 @@ class Frame:
     truth: Optional[FrameTruth] = None      # set only where a source was asked for it
 
     def __post_init__(self):
-        _freeze(self, 'image', np.uint8, None, None, 3)
+        freeze(self, 'image', np.uint8, None, None, 3)
         if self.K is not None:
-            K = _freeze(self, 'K', np.float64, 3, 3)
+            K = freeze(self, 'K', np.float64, 3, 3)
             if not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0:
                 raise ValueError(f'Frame.K: focal lengths must be finite and positive, got\n{K}')
         if self.distortion is not None:
-            _freeze(self, 'distortion', np.float64, None)
+            freeze(self, 'distortion', np.float64, None)
 
     @property
     def size(self) -> Tuple[int, int]:
@@ -138,9 +117,9 @@ class Landmarks:
     sigma_log_depth: np.ndarray             # (L,) f64
 
     def __post_init__(self):
-        n = len(_freeze(self, 'ids', np.int64, None))
-        _freeze(self, 'points', np.float64, n, 3)
-        _freeze(self, 'sigma_log_depth', np.float64, n)
+        n = len(freeze(self, 'ids', np.int64, None))
+        freeze(self, 'points', np.float64, n, 3)
+        freeze(self, 'sigma_log_depth', np.float64, n)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,22 +147,22 @@ class Prediction:
     tokens: Optional[np.ndarray] = None     # (N, D) f32, a network's description of each image
 
     def __post_init__(self):
-        n = len(_freeze(self, 'frame_ids', np.int64, None))
-        _freeze(self, 'T_window_camera', np.float64, n, 4, 4)
-        points = _freeze(self, 'local_points', np.float32, n, None, None, 3)
+        n = len(freeze(self, 'frame_ids', np.int64, None))
+        freeze(self, 'T_window_camera', np.float64, n, 4, 4)
+        points = freeze(self, 'local_points', np.float32, n, None, None, 3)
         h, w = points.shape[1:3]
-        _freeze(self, 'confidence', np.float32, n, h, w)
-        _freeze(self, 'rgb', np.uint8, n, h, w, 3)
+        freeze(self, 'confidence', np.float32, n, h, w)
+        freeze(self, 'rgb', np.uint8, n, h, w, 3)
         if self.K is not None:
-            _freeze(self, 'K', np.float32, n, 3, 3)
+            freeze(self, 'K', np.float32, n, 3, 3)
         if self.states is None:
             object.__setattr__(self, 'states', np.zeros(n, np.uint8))
-        _freeze(self, 'states', np.uint8, n)
+        freeze(self, 'states', np.uint8, n)
         if self.layers is not None:
-            _freeze(self, 'layers', np.int16, n, h, w)
+            freeze(self, 'layers', np.int16, n, h, w)
         for name in ('layer_variance', 'tokens'):
             if getattr(self, name) is not None:
-                _freeze(self, name, np.float32, n, None)
+                freeze(self, name, np.float32, n, None)
 
     @property
     def depth(self) -> np.ndarray:
@@ -200,10 +179,10 @@ class PointCloud:
     normals: Optional[np.ndarray] = None    # (P, 3) f32, unit length, towards the cameras; 0: none
 
     def __post_init__(self):
-        n = len(_freeze(self, 'points', np.float32, None, 3))
-        _freeze(self, 'colors', np.uint8, n, 3)
+        n = len(freeze(self, 'points', np.float32, None, 3))
+        freeze(self, 'colors', np.uint8, n, 3)
         if self.normals is not None:
-            _freeze(self, 'normals', np.float32, n, 3)
+            freeze(self, 'normals', np.float32, n, 3)
 
     def __len__(self) -> int:
         return len(self.points)
@@ -226,10 +205,10 @@ class View:
     depth: np.ndarray                       # (H, W) f32 m along the optical axis, 0: undefined
 
     def __post_init__(self):
-        _freeze(self, 'T_submap_camera', np.float64, 4, 4)
-        _freeze(self, 'K', np.float64, 3, 3)
-        h, w = _freeze(self, 'rgb', np.uint8, None, None, 3).shape[:2]
-        _freeze(self, 'depth', np.float32, h, w)
+        freeze(self, 'T_submap_camera', np.float64, 4, 4)
+        freeze(self, 'K', np.float64, 3, 3)
+        h, w = freeze(self, 'rgb', np.uint8, None, None, 3).shape[:2]
+        freeze(self, 'depth', np.float32, h, w)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,13 +225,13 @@ class Keyframe:
     token: Optional[np.ndarray] = None      # (D,) f32, the backbone's own description of the image
 
     def __post_init__(self):
-        _freeze(self, 'T_submap_camera', np.float64, 4, 4)
-        _freeze(self, 'K', np.float64, 3, 3)
-        n = len(_freeze(self, 'uv', np.float32, None, 2))
-        _freeze(self, 'features', np.uint8, n, 32)
-        _freeze(self, 'points', np.float32, n, 3)
+        freeze(self, 'T_submap_camera', np.float64, 4, 4)
+        freeze(self, 'K', np.float64, 3, 3)
+        n = len(freeze(self, 'uv', np.float32, None, 2))
+        freeze(self, 'features', np.uint8, n, 32)
+        freeze(self, 'points', np.float32, n, 3)
         if self.token is not None:
-            _freeze(self, 'token', np.float32, None)
+            freeze(self, 'token', np.float32, None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -270,13 +249,13 @@ class Submap:
     keyframes: Tuple[Keyframe, ...] = ()
 
     def __post_init__(self):
-        n = len(_freeze(self, 'frame_ids', np.int64, None))
-        _freeze(self, 'stamps_ns', np.int64, n)
-        _freeze(self, 'T_submap_camera', np.float64, n, 4, 4)
-        p = len(_freeze(self, 'points', np.float32, None, 3))
-        _freeze(self, 'colors', np.uint8, p, 3)
+        n = len(freeze(self, 'frame_ids', np.int64, None))
+        freeze(self, 'stamps_ns', np.int64, n)
+        freeze(self, 'T_submap_camera', np.float64, n, 4, 4)
+        p = len(freeze(self, 'points', np.float32, None, 3))
+        freeze(self, 'colors', np.uint8, p, 3)
         if self.weights is not None:
-            _freeze(self, 'weights', np.float32, p)
+            freeze(self, 'weights', np.float32, p)
         object.__setattr__(self, 'views', tuple(self.views))
         object.__setattr__(self, 'keyframes', tuple(self.keyframes))
 
@@ -308,8 +287,8 @@ class Trajectory:
     T_map_camera: np.ndarray                # (K, 4, 4) f64 m
 
     def __post_init__(self):
-        n = len(_freeze(self, 'stamps_ns', np.int64, None))
-        _freeze(self, 'T_map_camera', np.float64, n, 4, 4)
+        n = len(freeze(self, 'stamps_ns', np.int64, None))
+        freeze(self, 'T_map_camera', np.float64, n, 4, 4)
 
     def __len__(self) -> int:
         return len(self.stamps_ns)
@@ -347,11 +326,11 @@ class Update:
     """
 
     def __post_init__(self):
-        n = len(_freeze(self, 'frame_ids', np.int64, None))
-        _freeze(self, 'stamps_ns', np.int64, n)
-        _freeze(self, 'T_odom_camera', np.float64, n, 4, 4)
-        _freeze(self, 'states', np.uint8, n)
-        _freeze(self, 'T_map_odom', np.float64, 4, 4)
+        n = len(freeze(self, 'frame_ids', np.int64, None))
+        freeze(self, 'stamps_ns', np.int64, n)
+        freeze(self, 'T_odom_camera', np.float64, n, 4, 4)
+        freeze(self, 'states', np.uint8, n)
+        freeze(self, 'T_map_odom', np.float64, 4, 4)
         if self.covariance is None:
             object.__setattr__(self, 'covariance', np.full((n, 6, 6), np.nan))
-        _freeze(self, 'covariance', np.float64, n, 6, 6)
+        freeze(self, 'covariance', np.float64, n, 6, 6)

@@ -1,6 +1,7 @@
 """The package's dependency rules, read from the source: who may import whom, and house rules.
 
-    0  types  errors  atomic  geometry/  resampling    numpy
+    0  types  errors  atomic  frozen  geometry/  memory  resampling
+                                                       numpy
     1  config  parameter_list  preprocess  windowing  spool  alignment/  mapping/  loop/  sfm/
        tracking/  scale/
                                                        + scipy, cv2, yaml; layer 0 and themselves
@@ -27,7 +28,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'longrecon_ros'
 FILES = sorted(PACKAGE.rglob('*.py'))
 MAX_LINES = 400
 
-LAYERS = {'__init__': 0, 'types': 0, 'errors': 0, 'atomic': 0, 'geometry': 0, 'resampling': 0,
+LAYERS = {'__init__': 0, 'types': 0, 'errors': 0, 'atomic': 0, 'frozen': 0, 'geometry': 0,
+          'memory': 0, 'resampling': 0,
           'config': 1, 'parameter_list': 1, 'preprocess': 1, 'windowing': 1, 'spool': 1,
           'alignment': 1, 'mapping': 1, 'loop': 1, 'sfm': 1, 'tracking': 1, 'scale': 1, 'nets': 1,
           'backbones': 2, 'chain': 3, 'map_store': 3, 'mapper': 3, 'pipeline': 3, 'overlap': 3,

@@ -29,10 +29,10 @@ from .. import backbones
 from ..config import Config
 from ..errors import ConfigError
 from ..io.source import open_source
+from ..memory import resident_mb
 from ..pipeline import Pipeline
 from ..synthetic.recipe import Production, Recipe
 from .bench_align import bench_align
-from .memory import resident_mb
 from .progress import show_progress
 from .run import add_config_arguments, config_of
 from .synth import parse_size

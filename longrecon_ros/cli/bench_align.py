@@ -11,11 +11,11 @@ from ..backbones.simulated import SimulatedBackbone
 from ..chain import Chain
 from ..config import build, Config
 from ..errors import MissingDependency
+from ..memory import resident_mb
 from ..synthetic.recipe import Production, Recipe
 from ..synthetic.stream import Film
 from ..types import Frame, FrameTruth, Prediction, Window
 from ..windowing import Windower
-from .memory import resident_mb
 from .progress import show_progress
 from .tables import print_table
 

@@ -9,6 +9,9 @@ from typing import Optional, Tuple
 
 import numpy as np
 
+N_COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
+"""OpenCV's models of lens distortion, and how many coefficients each may have."""
+
 
 def project(points: np.ndarray, K: np.ndarray) -> np.ndarray:
     """Return pixels (..., 2) of camera-frame points (..., 3); NaN where z is not positive.

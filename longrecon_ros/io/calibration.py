@@ -24,6 +24,11 @@ class Calibration:
     size: tuple[int, int] | None = None      # (width, height) px that K belongs to
 
 
+def size_text(size: tuple[int, int]) -> str:
+    """Return a size (width, height) for a sentence."""
+    return f'{size[0]}x{size[1]} px'
+
+
 def make_calibration(K: Sequence[float], distortion: Sequence[float], model: str,
                      size: tuple[int, int] | None, origin: str) -> Calibration:
     """Check numbers that came from a file or a message and make a `Calibration` of them.

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..types import Frame
-from .calibration import Calibration
+from .calibration import Calibration, size_text
 
 
 class FrameMaker:
@@ -26,8 +26,8 @@ class FrameMaker:
             self._first = (name, size)
         first_name, first_size = self._first
         if size != first_size:
-            raise InputError(f'{name} is {_text(size)}, but {first_name} is {_text(first_size)}: '
-                             'all images must have one size')
+            raise InputError(f'{name} is {size_text(size)}, but {first_name} is '
+                             f'{size_text(first_size)}: all images must have one size')
         if self._calibration is None:
             return Frame(index, stamp_ns, image)
         return Frame(index, stamp_ns, image, self._calibration.K, self._calibration.distortion,
@@ -36,9 +36,6 @@ class FrameMaker:
     def _check_calibration(self, name: str, size: tuple[int, int]) -> None:
         expected = self._calibration and self._calibration.size
         if expected and expected != size:
-            raise InputError(f'{self._origin} is for images of {_text(expected)}, but {name} is '
-                             f'{_text(size)}: correct the calibration, or give one with --calib')
-
-
-def _text(size: tuple[int, int]) -> str:
-    return f'{size[0]}x{size[1]} px'
+            raise InputError(f'{self._origin} is for images of {size_text(expected)}, but {name} '
+                             f'is {size_text(size)}: correct the calibration, or give one with '
+                             '--calib')

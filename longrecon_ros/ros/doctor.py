@@ -12,6 +12,7 @@ from typing import Deque, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from rclpy.qos import ReliabilityPolicy
 
+from ..io.calibration import size_text
 from .endpoints import names, Offer, unmatched
 from .findings import DoctorConfig, Facts, Finding, Level, Size
 
@@ -236,8 +237,8 @@ class Doctor:
                           'cameracalibrator" and give its driver the file (camera_info_url)')
         elif self._size and facts.info_size and self._size != facts.info_size:
             yield Finding(Level.ERROR, 'CAMERA_INFO_SIZE',
-                          f'images are {_text(self._size)} but {self._info_topic} is for '
-                          f'{_text(facts.info_size)}',
+                          f'images are {size_text(self._size)} but {self._info_topic} is for '
+                          f'{size_text(facts.info_size)}',
                           'give the driver the calibration of this resolution, or remap '
                           '"camera_info" to the one that belongs to the images')
 
@@ -297,7 +298,3 @@ def _duration(seconds: float) -> str:
     if seconds >= _DAY_S:
         return f'{seconds / _DAY_S:.0f} days'
     return f'{seconds:.1f} s' if seconds >= 1 else f'{seconds * 1e3:.0f} ms'
-
-
-def _text(size: Size) -> str:
-    return f'{size[0]}x{size[1]} px'

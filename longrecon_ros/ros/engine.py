@@ -9,11 +9,11 @@ import shutil
 import tempfile
 import threading
 import time
-from typing import Any, Callable, Deque, Dict, List, Optional
+from typing import Any, Callable, Deque, Dict, List
 
 from .. import __version__
 from ..config import as_flat_dict, build, Config
-from ..errors import ConfigError, LongreconError
+from ..errors import LongreconError
 from ..scale import ScaleConfig
 from ..tracking import TrackingConfig
 from ..worker.ring import Ring
@@ -41,6 +41,7 @@ class Engine:
         self._config, self._live, self._notify = config, live, notify
         tracking = build(TrackingConfig, config.tracking)
         scale = build(ScaleConfig, config.scale)
+        self.scale_source = scale.source
         self.folder = Path(tempfile.mkdtemp(prefix='longrecon-'))
         windows = StreamConfig(config.window.size, config.window.overlap, node.queue_policy,
                                node.latency_budget_s)
@@ -180,11 +181,3 @@ def check_sections(config: Config) -> None:
     """Raise ConfigError for a wrong value in the sections that the ROS process uses itself."""
     for record, section in ((TrackingConfig, config.tracking), (ScaleConfig, config.scale)):
         build(record, section)
-
-
-def scale_source(config: Config) -> Optional[str]:
-    """Return the name of the source of scale."""
-    value = config.scale.get('source')
-    if not isinstance(value, str):
-        raise ConfigError(f'scale.source: expected a name, got {value!r}')
-    return value

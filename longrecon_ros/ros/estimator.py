@@ -93,8 +93,9 @@ class Estimator:
         self.tail = dict(step.tail)
         self._is_located = bool(step.map_figures.get('is_located', True))
         tail = Tail.from_arrays(self.tail).prediction
-        self._scale.add_window(self._evidence(step, tail))
-        self.scale = self._scale.estimate()
+        if not self._scale.is_fixed:
+            self._scale.add_window(self._evidence(step, tail))
+            self.scale = self._scale.estimate()
         self._T_map_chain = step.T_map_odom
         states = self._without_tracker(step) + self._take_reference(step, tail)
         self._place()

@@ -23,7 +23,6 @@ class Extrinsic:
         self._node, self._config = node, config
         self._transforms = None if config.use_extrinsic == 'none' else tf2.make_lookup(node)
         self._asked_at: Optional[float] = None
-        self.is_guessed = False
 
     def close(self) -> None:
         """Listen no more."""
@@ -47,7 +46,6 @@ class Extrinsic:
             return None
         self._node.get_logger().warning(f'{missing}: the camera is taken to be at {base}, looking '
                                         'forward; publish one, or set node.use_extrinsic to none')
-        self.is_guessed = True
         return T_BODY_OPTICAL
 
     def is_mounted(self, camera_frame: str) -> Optional[bool]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..io.calibration import Calibration
+from ..io.image_message import image_name
 from ..worker.messages import read_step
 from ..worker.process import calibration_message
 from ..worker.stream import Stream
@@ -264,7 +265,7 @@ class Front:
     def _image(self, job: ImageJob) -> None:
         start_s = time.monotonic()
         self._latency('queue', 1e3 * (start_s - job.arrived_s))
-        name = f'{job.topic}, image of {job.stamp_ns * 1e-9:.3f} s'
+        name = image_name(job.message, job.topic)
         try:
             image = self._decode(job.message, name)
         except InputError as error:
@@ -291,7 +292,7 @@ class Front:
             self._intake = Intake(job.topic, IntakeConfig(gap_s=self._gap_s))
         size = image.shape[1], image.shape[0]
         verdict = self._intake.accept(job.stamp_ns, size, job.calibration, job.now_ns)
-        if verdict.decision is Decision.REFUSE:
+        if not verdict.is_accepted:
             self.put(Refused(verdict.reason, verdict.text))
             return False
         if verdict.decision is Decision.NEW_SEGMENT:

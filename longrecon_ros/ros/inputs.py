@@ -15,7 +15,7 @@ from ..geometry import se3
 from ..io.calibration import Calibration
 from ..io.image_message import depth_to_metres
 from .camera import Camera
-from .engine import Engine, scale_source
+from .engine import Engine
 from .extrinsic import Extrinsic
 from .front import ImageJob
 from .messages import stamp_ns
@@ -33,7 +33,6 @@ class Inputs:
         self._node, self._engine = node, engine
         config = node.live.config
         self.is_paused = False
-        self.n_paused = 0
         self.extrinsic = Extrinsic(node, config)
         self._T_base_camera: Optional[np.ndarray] = None
         self.camera = Camera(node, config, self._take_image, self.extrinsic.is_mounted)
@@ -42,11 +41,10 @@ class Inputs:
         self._timer = node.create_timer(_LOOK_S, self._look,
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._others: List[Any] = []
-        source = scale_source(node.settings)
-        if source == 'wheel':
+        if engine.scale_source == 'wheel':
             self._others.append(node.create_subscription(
                 Odometry, 'wheel_odometry', self._take_wheel, _SENSOR_QOS))
-        elif source == 'depth':
+        elif engine.scale_source == 'depth':
             self._others.append(node.create_subscription(
                 Image, 'depth', self._take_depth, _DEPTH_QOS))
 
@@ -61,7 +59,6 @@ class Inputs:
     def _take_image(self, message: Any, calibration: Optional[Calibration]) -> None:
         self._node.status.received()
         if self.is_paused:
-            self.n_paused += 1
             return
         now = self._node.get_clock().now().nanoseconds, time.monotonic()
         self._held.append((message, calibration, *now))

@@ -6,7 +6,7 @@ from typing import Literal, Optional, Tuple
 
 import numpy as np
 
-from ..io.calibration import Calibration
+from ..io.calibration import Calibration, size_text
 
 _K_RATIO = 1e-3         # of the focal length: what K may differ by and still be the same
 _DISTORTION_TOLERANCE = 1e-6
@@ -114,8 +114,8 @@ class Intake:
                                 'header.stamp to the time of capture')
         if calibration is not None and calibration.size not in (None, size):
             return self._refuse('calibration of another size', (
-                f'the image is {_text(size)}, but its camera_info is for '
-                f'{_text(calibration.size)}; publish the calibration of this resolution'))
+                f'the image is {size_text(size)}, but its camera_info is for '
+                f'{size_text(calibration.size)}; publish the calibration of this resolution'))
         stream = self._stream
         if stream is None:
             self._stream = _Stream(size, calibration, stamp_ns, now_ns)
@@ -141,7 +141,8 @@ class Intake:
                      calibration: Optional[Calibration]) -> Optional[_Change]:
         if size != stream.size:
             return _Change('size changed',
-                           f'the images changed from {_text(stream.size)} to {_text(size)}')
+                           f'the images changed from {size_text(stream.size)} to '
+                           f'{size_text(size)}')
         if not is_same_calibration(stream.calibration, calibration):
             return _Change('calibration changed', 'the calibration of the camera changed: '
                            f'{_difference(stream.calibration, calibration)}')
@@ -218,7 +219,3 @@ def _difference(a: Optional[Calibration], b: Optional[Calibration]) -> str:
 def _belongs(image: _Stream, candidate: _Stream) -> bool:
     return (image.size == candidate.size and image.stamp_ns > candidate.stamp_ns
             and is_same_calibration(image.calibration, candidate.calibration))
-
-
-def _text(size: Size) -> str:
-    return f'{size[0]}x{size[1]} px'

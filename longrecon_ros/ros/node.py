@@ -71,11 +71,6 @@ class SlamNode(LifecycleNode):
             self.create_timer(self.live.config.status_period_s, self.status.publish, clock=steady),
             self.create_timer(0.5, self._look_after, clock=steady)]
 
-    @property
-    def is_active(self) -> bool:
-        """Whether images are taken."""
-        return self.inputs is not None
-
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and wait until its backbone is ready."""
         self.status.begin()

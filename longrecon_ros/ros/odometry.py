@@ -202,5 +202,5 @@ def _adjoint(T: np.ndarray) -> np.ndarray:
     R, t = T[:3, :3], T[:3, 3]
     J = np.zeros((6, 6))
     J[:3, :3] = J[3:, 3:] = R
-    J[:3, 3:] = np.array([[0, -t[2], t[1]], [t[2], 0, -t[0]], [-t[1], t[0], 0]]) @ R
+    J[:3, 3:] = se3.hat(t) @ R
     return J

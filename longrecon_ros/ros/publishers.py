@@ -52,7 +52,6 @@ class Publishers:
         config = live.config
         self._transforms = None if config.tf_mode == 'none' else tf2.make_broadcaster(node)
         self._n_listeners = (0, 0, 0, 0)
-        self.n_odometry = 0
         self.reset()
 
     def close(self) -> None:
@@ -88,7 +87,6 @@ class Publishers:
     def write_state(self, state: BaseState) -> None:
         """Publish the odometry of one image, and its transform where it is ours."""
         config = self._live.config
-        self.n_odometry += 1
         self._odometry.publish(odometry_message(state, config.odom_frame, config.base_frame))
         if config.tf_mode in ('full', 'odom'):
             self._send(state.stamp_ns, config.odom_frame, config.base_frame, state.T_odom_base)

@@ -21,6 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from ..errors import LongreconError
+from ..memory import resident_mb
 from ..synthetic.recipe import Production, Recipe
 from ..worker.remains import dead_segments
 from .environment import local_domain, ros_defaults
@@ -201,12 +202,11 @@ class _Rig:
         old_s = time.monotonic() - 10.0
         self._sent_s = {stamp: at for stamp, at in self._sent_s.items() if at > old_s}
         proc = Path(f'/proc/{self._process.pid}')
-        n_pages = int((proc / 'statm').read_text().split()[1])
         slam, worker = self._values['SLAM'], self._values['worker']
         return Row(time_s, n_sent, int(np.isfinite(latency).sum()),
                    *np.percentile(latency, [50, 95]).tolist(),
                    _number(self._values['latency'].get('total p95 [ms]', '')),
-                   n_pages * os.sysconf('SC_PAGE_SIZE') * 1e-6,
+                   resident_mb(self._process.pid),
                    _number(worker['memory [MB]']), len(list((proc / 'task').iterdir())),
                    len(list((proc / 'fd').iterdir())), int(slam['images skipped']),
                    int(slam['images dropped']), int(slam['images untracked']),

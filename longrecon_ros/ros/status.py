@@ -102,7 +102,6 @@ class Status:
     def _gather(self) -> None:
         node, health = self._node, self._health
         engine, inputs, counts = node.engine, node.inputs, self._health.counts
-        health.budget_ms = 0.0
         health.findings = [] if inputs is None else inputs.camera.examine()
         if inputs is not None:
             camera = inputs.camera

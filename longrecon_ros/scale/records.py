@@ -6,6 +6,8 @@ from typing import Literal, Optional
 
 import numpy as np
 
+from ..frozen import freeze
+
 State = Literal['arbitrary', 'estimated', 'metric']
 
 
@@ -53,29 +55,14 @@ class WindowEvidence:
     """(N,) bool; False where the pose is a guess (a lost frame). None: all are measured."""
 
     def __post_init__(self):
-        n = len(_freeze(self, 'stamps_ns', np.int64, (None,)))
-        _freeze(self, 'T_odom_camera', np.float64, (n, 4, 4))
-        m = len(_freeze(self, 'tail_stamps_ns', np.int64, (None,)))
-        points = _freeze(self, 'local_points', np.float32, (m, None, None, 3))
-        _freeze(self, 'confidence', np.float32, points.shape[:3])
+        n = len(freeze(self, 'stamps_ns', np.int64, None))
+        freeze(self, 'T_odom_camera', np.float64, n, 4, 4)
+        m = len(freeze(self, 'tail_stamps_ns', np.int64, None))
+        points = freeze(self, 'local_points', np.float32, m, None, None, 3)
+        freeze(self, 'confidence', np.float32, *points.shape[:3])
         if self.T_base_camera is not None:
-            T = _freeze(self, 'T_base_camera', np.float64, (4, 4))
+            T = freeze(self, 'T_base_camera', np.float64, 4, 4)
             if not np.isfinite(T).all():
                 raise ValueError('WindowEvidence.T_base_camera: must be finite')
         if self.is_measured is not None:
-            _freeze(self, 'is_measured', np.bool_, (n,))
-
-
-def _freeze(record, name: str, dtype, shape: tuple) -> np.ndarray:
-    """Convert one field to a read-only array and check its shape; None matches any size."""
-    value = np.asarray(getattr(record, name), dtype=dtype)
-    fits = value.ndim == len(shape) and all(
-        want is None or want == got for want, got in zip(shape, value.shape))
-    if not fits:
-        want = tuple('any' if size is None else size for size in shape)
-        raise ValueError(f'{type(record).__name__}.{name}: expected shape {want}, '
-                         f'got {value.shape}')
-    view = value.view()
-    view.flags.writeable = False
-    object.__setattr__(record, name, view)
-    return view
+            freeze(self, 'is_measured', np.bool_, n)

@@ -27,6 +27,11 @@ class Scale:
         self._config = config
         self.reset()
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the source needs no evidence: then there is no use in gathering any."""
+        return _fixed(self._config) is not None
+
     def reset(self) -> None:
         """Forget everything: odom has another unit from now on."""
         config = self._config

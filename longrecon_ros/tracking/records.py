@@ -5,9 +5,9 @@ from typing import Optional
 
 import numpy as np
 
+from ..frozen import freeze
+from ..geometry.camera import N_COEFFICIENTS
 from ..types import FrameState
-
-_N_COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,16 +24,16 @@ class Camera:
 
     def __post_init__(self):
         if self.K is not None:
-            K = _keep(self, 'K', np.float64, 3, 3)
+            K = freeze(self, 'K', np.float64, 3, 3, finite=True)
             if min(K[0, 0], K[1, 1]) <= 0:
                 raise ValueError(f'Camera.K: focal lengths must be positive, got\n{K}')
         if self.distortion is None:
             return
-        n = len(_keep(self, 'distortion', np.float64, None))
-        allowed = _N_COEFFICIENTS.get(self.distortion_model)
+        n = len(freeze(self, 'distortion', np.float64, None, finite=True))
+        allowed = N_COEFFICIENTS.get(self.distortion_model)
         if allowed is None:
             raise ValueError(f'Camera.distortion_model: expected one of '
-                             f'{", ".join(_N_COEFFICIENTS)}, got {self.distortion_model!r}')
+                             f'{", ".join(N_COEFFICIENTS)}, got {self.distortion_model!r}')
         if n not in allowed:
             raise ValueError(f'Camera.distortion: expected {" or ".join(map(str, allowed))} '
                              f'coefficients for {self.distortion_model}, got {n}')
@@ -61,10 +61,10 @@ class Reference:
     K: np.ndarray                           # (3, 3) f64 px at H x W
 
     def __post_init__(self):
-        _keep(self, 'T_odom_camera', np.float64, 4, 4)
-        h, w = _keep(self, 'local_points', np.float32, None, None, 3, finite=False).shape[:2]
-        _keep(self, 'confidence', np.float32, h, w, finite=False)
-        K = _keep(self, 'K', np.float64, 3, 3)
+        freeze(self, 'T_odom_camera', np.float64, 4, 4, finite=True)
+        h, w = freeze(self, 'local_points', np.float32, None, None, 3).shape[:2]
+        freeze(self, 'confidence', np.float32, h, w)
+        K = freeze(self, 'K', np.float64, 3, 3, finite=True)
         if min(K[0, 0], K[1, 1]) <= 0:
             raise ValueError(f'Reference.K: focal lengths must be positive, got\n{K}')
 
@@ -89,23 +89,8 @@ class TrackedPose:
     state: FrameState                       # TRACKED or LOST
 
     def __post_init__(self):
-        _keep(self, 'T_odom_camera', np.float64, 4, 4)
-        _keep(self, 'covariance', np.float64, 6, 6, finite=False)
-
-
-def _keep(record, name: str, dtype, *shape, finite: bool = True) -> np.ndarray:
-    """Make one field a read-only array; None in ``shape`` matches any size."""
-    where = f'{type(record).__name__}.{name}'
-    value = np.asarray(getattr(record, name), dtype=dtype).view()
-    if value.ndim != len(shape) or any(w is not None and w != g
-                                       for w, g in zip(shape, value.shape)):
-        raise ValueError(f'{where}: expected shape '
-                         f'{tuple("any" if s is None else s for s in shape)}, got {value.shape}')
-    if finite and not np.isfinite(value).all():
-        raise ValueError(f'{where}: expected finite numbers, got\n{value}')
-    value.flags.writeable = False
-    object.__setattr__(record, name, value)
-    return value
+        freeze(self, 'T_odom_camera', np.float64, 4, 4, finite=True)
+        freeze(self, 'covariance', np.float64, 6, 6)
 
 
 def _same(a: Optional[np.ndarray], b: Optional[np.ndarray]) -> bool:

@@ -28,6 +28,7 @@ from .. import __version__
 from ..config import load
 from ..errors import LongreconError
 from ..io.calibration import Calibration
+from ..memory import resident_mb
 from .remains import remove_dead_segments
 from .ring import Ring
 from .session import Session, Settings, smaller
@@ -182,15 +183,6 @@ def read_calibration(told: Optional[Dict[str, Any]]) -> Optional[Calibration]:
     size = told['size']
     return Calibration(array_of(told['K'], float), array_of(told['distortion'], float),
                        told['distortion_model'], None if size is None else tuple(size))
-
-
-def resident_mb() -> float:
-    """Return the memory of this process, MB; 0 where it cannot be told."""
-    try:
-        n_pages = int(Path('/proc/self/statm').read_text().split()[1])
-    except OSError:
-        return 0.0
-    return n_pages * os.sysconf('SC_PAGE_SIZE') * 1e-6
 
 
 def gpu_mb() -> float:
