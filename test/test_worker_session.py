@@ -62,6 +62,8 @@ def test_every_frame_is_in_one_step_and_carries_its_epoch(make, frames):
     feed(session, frames, epoch=3)
     assert np.concatenate([s.frame_ids for s in steps(told)]).tolist() == list(range(N))
     assert {m['epoch'] for m in told if m['kind'] == 'step'} == {3}
+    points = [step.map_figures['n_points'] for step in steps(told)]
+    assert points[0] > 100 and points == sorted(set(points))
     for step in steps(told):
         assert step.covariance.shape == (len(step.frame_ids), 6, 6) and step.window_s > 0
 

@@ -77,11 +77,6 @@ class Engine:
         if self._failure:
             raise LongreconError(self._failure)
 
-    @property
-    def failure(self) -> str:
-        """Why there is no worker any more, and will be none; '' otherwise."""
-        return self._failure
-
     def call(self, method: str, *arguments: Any) -> int:
         """Have the worker call a method of its session; return the ticket of the answer."""
         with self._lock:

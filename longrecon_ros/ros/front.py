@@ -147,7 +147,7 @@ class Front:
 
     def call(self, ticket: int, method: str, *arguments: Any) -> None:
         """Have the worker do something in its turn."""
-        if method in ('flush', 'save', 'save_map'):
+        if method == 'flush':
             self._stream.flushed()
         message = {'kind': 'call', 'ticket': ticket, 'method': method,
                    'arguments': list(arguments)}

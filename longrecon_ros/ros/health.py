@@ -137,7 +137,7 @@ class MapHealth:
     """The map."""
 
     submaps: int = 0
-    points: int = 0
+    points: int = 0             # that this stream has put in
     closures: int = 0
     tiles: int = 0
     mb: float = 0.0

@@ -22,7 +22,7 @@ from ..mapping.tiles import Tiles
 from ..overlap import Overlapped
 from ..pipeline import Pipeline
 from ..results import RunRecord, RunRecorder, write_run
-from ..types import PointCloud, Submap, Update
+from ..types import Submap, Update
 from . import messages
 from .grid import GridMaker
 
@@ -108,7 +108,7 @@ class Session:
     def _forget(self, is_resumed: bool = False) -> None:
         self._maker: Optional[FrameMaker] = None
         self._topic = ''
-        self._n_frames = 0
+        self._n_frames = self._n_points = 0
         self._recorder = RunRecorder()
         self._tiles = Tiles(self._settings.tile_points)
         self._cloud_at = self._saved_at = float('-inf')
@@ -178,13 +178,14 @@ class Session:
             # the other thread makes clouds and tiles, too
             self._stream.settle()
         if fresh and len(self._pipeline.mapper.atlas) and self._pipeline.voxel_m:
-            self._tell_map(self._pipeline.cloud() if cloud else None)
+            if cloud:
+                self._tell_cloud()
             if tiles:
                 for tile in self._tiles.all(self._pipeline.mapper.atlas, self._pipeline.voxel_m):
                     self._tell(messages.tile_message(tile))
                 self._tell_tiles()
 
-    def save(self, stamp: str = '') -> str:
+    def save(self) -> str:
         """Write trajectory, map, figures and page; return one line that says so.
 
         Raises InputError when there is nothing to write, or the folder cannot be written.
@@ -292,6 +293,7 @@ class Session:
     def _take_update(self, update: Update) -> None:
         """Record one window and tell of it; runs in the thread that registers windows."""
         self._recorder.add(update)
+        self._n_points += len(update.cloud)
         message = messages.step_message(update, self._pipeline.tail())
         mapper = self._pipeline.mapper
         message.update(epoch=self._epoch, map=self._map_figures())
@@ -303,16 +305,16 @@ class Session:
         if self._is_flushing or now_s - self._cloud_at >= self._settings.cloud_period_s:
             self._cloud_at = now_s
             if self._wants_cloud:
-                self._tell_map(self._pipeline.cloud())
+                self._tell_cloud()
             if self._wants_tiles and self._pipeline.voxel_m:
                 self._tell_tiles()
             if self._metres:
                 self._grid.ask(self._pipeline.mapper.atlas, self._metres, self._up)
         self._keep()
 
-    def _tell_map(self, cloud: Optional[PointCloud]) -> None:
-        if cloud is not None:
-            self._tell({'kind': 'cloud', 'points': cloud.points, 'colors': cloud.colors})
+    def _tell_cloud(self) -> None:
+        cloud = self._pipeline.cloud()
+        self._tell({'kind': 'cloud', 'points': cloud.points, 'colors': cloud.colors})
 
     def _tell_tiles(self) -> None:
         changes = self._tiles.changes(self._pipeline.mapper.atlas, self._pipeline.voxel_m)
@@ -336,7 +338,7 @@ class Session:
         mapper = self._pipeline.mapper
         status = mapper.atlas.status()
         return {'n_submaps': status.n_submaps, 'n_on_disk': status.n_on_disk,
-                'n_tiles': len(self._tiles),
+                'n_points': self._n_points, 'n_tiles': len(self._tiles),
                 'megabytes': status.n_bytes * 1e-6, 'n_closures': len(mapper.closures),
                 'is_located': mapper.is_located}
 
