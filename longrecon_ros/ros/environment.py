@@ -1,10 +1,18 @@
 """The environment of ROS processes that this package starts or becomes."""
 
+from contextlib import contextmanager, ExitStack
+import itertools
 import os
+import socket
 import tempfile
-from typing import Dict, Mapping, Optional
+from typing import Dict, Iterator, Mapping, Optional
 
 from ..config import default_path
+from ..errors import LongreconError
+
+_N_DOMAINS = 101            # the ports of higher ones are not free on every system
+_NAME = '\0longrecon_ros_domain_'      # of a socket in no folder: none can be left behind
+_COUNTER = itertools.count()
 
 
 def ros_defaults(environment: Mapping[str, str]) -> Dict[str, str]:
@@ -23,14 +31,51 @@ def ros_defaults(environment: Mapping[str, str]) -> Dict[str, str]:
     return found
 
 
-def local_domain(environment: Mapping[str, str], domain: Optional[int] = None) -> Dict[str, str]:
-    """Return variables for a ROS domain on this machine only; by default one of our own.
+@contextmanager
+def own_domain(domain: Optional[int] = None) -> Iterator[int]:
+    """Be in a ROS domain on this machine only, with the processes started meanwhile.
 
-    101 is the last domain whose ports are free on every system.
+    By default it is one that nobody else has claimed by this function. The environment is what it
+    was in the end. Yields the domain's number; raises LongreconError when all are taken.
     """
-    found = {'ROS_DOMAIN_ID': str(1 + os.getpid() % 101 if domain is None else domain)}
-    if environment.get('ROS_DISTRO') == 'humble':
+    with ExitStack() as stack:
+        number = stack.enter_context(_claim()) if domain is None else domain
+        added = {**ros_defaults(os.environ), **_local(number)}
+        before = {name: os.environ.get(name) for name in added}
+        stack.callback(_restore, before)
+        os.environ.update(added)
+        yield number
+
+
+def _local(domain: int) -> Dict[str, str]:
+    """Return variables for a ROS domain on this machine only."""
+    found = {'ROS_DOMAIN_ID': str(domain)}
+    if os.environ.get('ROS_DISTRO') == 'humble':
         found['ROS_LOCALHOST_ONLY'] = '1'
     else:
         found['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     return found
+
+
+def _restore(before: Mapping[str, Optional[str]]) -> None:
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@contextmanager
+def _claim() -> Iterator[int]:
+    """Yield a domain that no other claim on this machine has; it ends with its process, too."""
+    first = os.getpid() + next(_COUNTER)
+    for domain in (1 + (first + n) % _N_DOMAINS for n in range(_N_DOMAINS)):
+        with socket.socket(socket.AF_UNIX) as claim:
+            try:
+                claim.bind(f'{_NAME}{domain}')
+            except OSError:
+                continue
+            yield domain
+            return
+    raise LongreconError(f'all {_N_DOMAINS} ROS domains are in use by replays and tests of this '
+                         'machine: name one yourself (--domain of replay and demo)')

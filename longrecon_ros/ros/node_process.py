@@ -1,11 +1,12 @@
 """The SLAM node in a process of its own, for replays and tests."""
 
 import ctypes
+import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
-from typing import Any, List, Mapping
+from typing import Any, List, Mapping, Optional, Sequence
 
 import yaml
 
@@ -18,11 +19,12 @@ _PR_SET_PDEATHSIG = 1
 class NodeProcess:
     """Starts the node; use as a context, which ends it. Its log goes to ``folder``/node.log.
 
-    ``parameters`` have dotted names, ``remaps`` are names to names.
+    ``parameters`` have dotted names, ``remaps`` are names to names; ``temporary`` is the folder
+    of its temporary files, by default that of the system.
     """
 
     def __init__(self, folder: Path, parameters: Mapping[str, Any], remaps: Mapping[str, str],
-                 arguments: List[str] = ()):
+                 arguments: Sequence[str] = (), temporary: Optional[Path] = None):
         file = folder / 'parameters.yaml'
         file.write_text(yaml.safe_dump({'/**': {'ros__parameters': dict(parameters)}}))
         self.log = folder / 'node.log'
@@ -30,11 +32,14 @@ class NodeProcess:
                    '--params-file', str(file)]
         for name, target in remaps.items():
             command += ['-r', f'{name}:={target}']
+        environment = dict(os.environ)
+        if temporary is not None:
+            environment['TMPDIR'] = str(temporary)
         with self.log.open('wb') as log:
             # its own session: Ctrl-C is for us to pass on
             self._process = subprocess.Popen(
                 [*command, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=_die_with_parent)
+                start_new_session=True, preexec_fn=_die_with_parent, env=environment)
 
     def __enter__(self) -> 'NodeProcess':
         return self

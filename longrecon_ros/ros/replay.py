@@ -4,7 +4,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 import json
 import logging
-import os
 from pathlib import Path
 import tempfile
 import time
@@ -22,7 +21,7 @@ from ..errors import InputError, LongreconError
 from ..io.trajectory_file import write_tum
 from ..types import Trajectory
 from .bag_player import BagPlayer, BagTopics, find_topics
-from .environment import local_domain, ros_defaults
+from .environment import own_domain
 from .node_config import NodeConfig
 from .node_process import NodeProcess
 
@@ -67,8 +66,7 @@ def run_replay(replay: Replay, out: Path, progress: Progress) -> Dict[str, Any]:
     early, stands still, or cannot save.
     """
     build(NodeConfig, replay.config.node)
-    os.environ.update({**ros_defaults(os.environ), **local_domain(os.environ, replay.domain)})
-    with tempfile.TemporaryDirectory(prefix='longrecon-') as name:
+    with own_domain(replay.domain), tempfile.TemporaryDirectory(prefix='longrecon-') as name:
         process = NodeProcess(Path(name), _parameters(replay, out, Path(name)),
                               _remaps(replay.topics))
         with process, _ros_node() as node:
@@ -112,7 +110,12 @@ def _ros_node() -> Iterator[Node]:
     """Yield a node of this process."""
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
-        yield Node('longrecon_replay')
+        node = Node('longrecon_replay')
+        try:
+            yield node
+        finally:
+            # not left to the garbage collector: until then others would find it
+            node.destroy_node()
     finally:
         rclpy.try_shutdown()
 

@@ -4,7 +4,6 @@ The real node runs in its own process and is watched from outside over DDS, as a
 """
 
 from dataclasses import dataclass
-import os
 from pathlib import Path
 import tempfile
 import time
@@ -23,8 +22,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from ..errors import LongreconError
 from ..memory import resident_mb
 from ..synthetic.recipe import Production, Recipe
-from ..worker.remains import dead_segments
-from .environment import local_domain, ros_defaults
+from ..worker.remains import dead_segments, mapped_segments
+from .environment import own_domain
 from .messages import stamp_ns, time_message
 from .node_process import NodeProcess
 
@@ -85,32 +84,31 @@ class Report:
 
 def run_soak(soak: Soak, tell: Callable[[Row], None] = lambda row: None) -> Report:
     """Run the node; ``tell`` gets each row. Raises LongreconError when the node ends early."""
-    os.environ.update({**ros_defaults(os.environ), **local_domain(os.environ)})
-    before = _left_files()
-    with tempfile.TemporaryDirectory(prefix='soak-') as name:
+    with own_domain(), tempfile.TemporaryDirectory(prefix='soak-') as name:
+        folder = Path(name)
+        temporary = folder / 'tmp'
+        temporary.mkdir()
         images, infos = _messages(soak)
-        process = NodeProcess(Path(name), {'node.use_extrinsic': 'none',
-                                           'node.save_folder': f'{name}/saved',
-                                           **dict(soak.parameters)}, {'image': 'camera/image'})
+        process = NodeProcess(folder, {'node.use_extrinsic': 'none',
+                                       'node.save_folder': f'{name}/saved',
+                                       **dict(soak.parameters)}, {'image': 'camera/image'},
+                              temporary=temporary)
         with process:
             rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+            rig = _Rig(Node('longrecon_soak'), process)
             try:
-                rig = _Rig(Node('longrecon_soak'), process)
                 rows = rig.run(soak, images, infos, tell)
-                workers = rig.workers
+                segments = mapped_segments(process.pid)
             finally:
+                rig.close()
                 rclpy.try_shutdown()
             code = process.stop()
-            complaints = tuple(process.complaints())
-    left = tuple(pid for pid in sorted(workers) if Path(f'/proc/{pid}').exists())
-    return Report(tuple(rows), code, left, tuple(sorted(_left_files() - before)),
-                  complaints)
-
-
-def _left_files() -> Set[str]:
-    """Return what processes of ours may leave behind."""
-    folders = Path(tempfile.gettempdir()).glob('longrecon-*')
-    return {*dead_segments(), *(path.name for path in folders)}
+        # what others on this machine leave meanwhile is not ours
+        left_files = {*segments.intersection(dead_segments()),
+                      *(path.name for path in temporary.iterdir())}
+        complaints = tuple(process.complaints())
+    left = tuple(pid for pid in sorted(rig.workers) if Path(f'/proc/{pid}').exists())
+    return Report(tuple(rows), code, left, tuple(sorted(left_files)), complaints)
 
 
 def _messages(soak: Soak) -> Tuple[List[Image], CameraInfo]:
@@ -164,6 +162,11 @@ class _Rig:
                 tell(rows[-1])
                 row_s, n_row = now_s, n_sent
         return rows
+
+    def close(self) -> None:
+        """Be no longer there for other nodes."""
+        self._executor.shutdown()
+        self._node.destroy_node()
 
     def _wait_for_node(self) -> None:
         end_s = time.monotonic() + _SETTLE_S

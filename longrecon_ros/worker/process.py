@@ -5,6 +5,7 @@ the other end is gone, whatever it died of, it removes what that has left behind
 codes: 0 when it was asked to end, 2 after an error of the user, 77 when memory was short.
 """
 
+from contextlib import suppress
 from dataclasses import asdict
 import faulthandler
 import logging
@@ -37,6 +38,8 @@ from .wire import array_of, Channel, WireError
 OUT_OF_MEMORY = 77
 _BEAT_S = 0.5
 _BURY_S = 10.0              # for what is left behind to be removed
+# Python's words when there is no memory for the stack of a thread
+_NO_THREAD = ("can't start new thread", 'unable to start watchdog thread')
 
 _log = logging.getLogger(__name__)
 
@@ -51,12 +54,12 @@ class Worker:
         self._folder: Optional[Path] = None
         self._epoch = 0
         self._doing, self._since_s = 'starting', time.monotonic()
-        self._is_burying = False
-        for name, job in (('inbox', self._read), ('beat', self._beat)):
-            threading.Thread(target=job, name=name, daemon=True).start()
+        self._burier: Optional[threading.Thread] = None
 
     def run(self) -> int:
         """Work until it is asked to end; return the exit code."""
+        for name, job in (('inbox', self._read), ('beat', self._beat)):
+            threading.Thread(target=job, name=name, daemon=True).start()
         while True:
             message = self._inbox.get()
             kind = message['kind']
@@ -135,22 +138,40 @@ class Worker:
     def _bury(self) -> None:
         """Remove what the other process would have removed, and end at once."""
         # whatever comes in between: no worker without somebody to work for
-        self._is_burying = True
-        faulthandler.dump_traceback_later(_BURY_S, exit=True)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._burier = threading.current_thread()
+        with suppress(RuntimeError):        # no memory for its thread
+            faulthandler.dump_traceback_later(_BURY_S, exit=True)
         # its participant may hold its lock for a moment yet
         for _ in range(3):
+            self._remove_folder()
             remove_dead_segments()
             time.sleep(0.1)
         os._exit(0)
+
+    def _remove_folder(self) -> None:
+        """Remove the node's folder, while our other threads write into it."""
+        if self._folder is not None:
+            # what has another name they do not find
+            grave = self._folder.with_name(f'{self._folder.name}.gone')
+            with suppress(OSError):
+                self._folder.rename(grave)
+            shutil.rmtree(grave, ignore_errors=True)
+
+    def stay_until_buried(self) -> None:
+        """Return at once, unless another thread is burying: it ends this process.
+
+        For threads that fail because their files are being removed: they would end it before all
+        are.
+        """
+        while self._burier not in (None, threading.current_thread()):
+            time.sleep(1.0)
 
     def _end(self) -> None:
         if self._session is not None:
             self._session.close()
 
     def _beat(self) -> None:
-        while not self._is_burying:
+        while self._burier is None:
             # a thread of C ends this process if it hangs, when nobody is there to kill it
             faulthandler.dump_traceback_later(self._timeout_s, exit=True)
             self.tell({'kind': 'beat', 'doing': self._doing, 'rss_mb': resident_mb(),
@@ -209,22 +230,29 @@ def main(arguments: List[str]) -> int:
     os.nice(5)
     cv2.setNumThreads(max(1, len(os.sched_getaffinity(0)) - 1))
     channel = Channel(socket.socket(fileno=socket_fd))
+    try:
+        return work(Worker(channel, Ring(ring_fd, n_slots), timeout_s), channel)
+    except BaseException as error:
+        _tell_fault(channel, error)
+        raise
 
+
+def work(worker: Worker, channel: Channel) -> int:
+    """Have this process be a worker; return its exit code."""
     def on_thread_error(its: threading.ExceptHookArgs) -> None:
         # a worker that has lost one of its threads hangs sooner or later
+        worker.stay_until_buried()
         threading.__excepthook__(its)
         _tell_fault(channel, its.exc_value)
         os._exit(1)
 
     threading.excepthook = on_thread_error
+    logging.getLogger('longrecon_ros').addHandler(_Forward(worker))
+    logging.getLogger('longrecon_ros').setLevel(logging.INFO)
     try:
-        worker = Worker(channel, Ring(ring_fd, n_slots), timeout_s)
-        logging.getLogger('longrecon_ros').addHandler(_Forward(worker))
-        logging.getLogger('longrecon_ros').setLevel(logging.INFO)
         return worker.run()
-    except BaseException as error:
-        _tell_fault(channel, error)
-        raise
+    finally:
+        worker.stay_until_buried()
 
 
 def is_memory_short(error: BaseException) -> bool:
@@ -233,7 +261,7 @@ def is_memory_short(error: BaseException) -> bool:
     return (isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError'
             or isinstance(error, cv2.error) and (
                 'Insufficient memory' in text or 'bad_alloc' in text)
-            or isinstance(error, RuntimeError) and "can't start new thread" in text)
+            or isinstance(error, RuntimeError) and text in _NO_THREAD)
 
 
 def _tell_fault(channel: Channel, error: BaseException) -> None:

@@ -8,15 +8,22 @@ goes by the same rule).
 import fcntl
 import os
 from pathlib import Path
-from typing import List
+import re
+from typing import List, Set
 
 _FOLDER = Path('/dev/shm')
+_SEGMENT = re.compile(r'/dev/shm/(fastrtps_[0-9a-f]{16})')
 
 
 def dead_segments(folder: Path = _FOLDER) -> List[str]:
     """Return the names of the Fast DDS segments of dead processes of this user."""
     return [lock.name[:-len('_el')] for lock in sorted(folder.glob('fastrtps_*_el'))
             if _is_free(lock)]
+
+
+def mapped_segments(pid: int) -> Set[str]:
+    """Return the names of the Fast DDS segments that a process has mapped, its own and others'."""
+    return set(_SEGMENT.findall(Path(f'/proc/{pid}/maps').read_text()))
 
 
 def remove_dead_segments(folder: Path = _FOLDER) -> List[str]:

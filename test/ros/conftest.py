@@ -1,13 +1,25 @@
 """ROS tests talk over DDS on this machine only, in a domain of their own."""
 
-import os
+from contextlib import ExitStack
 
 import pytest
 
-from longrecon_ros.ros.environment import local_domain, ros_defaults
+from longrecon_ros.ros.environment import own_domain
 
-# before rclpy is imported by a test, for this process and the nodes it starts
-os.environ.update({**ros_defaults(os.environ), **local_domain(os.environ)})
+# before rclpy is imported by a test, for this process and the nodes it starts, to its end
+_STACK = ExitStack()
+_STACK.enter_context(own_domain())
+
+
+@pytest.fixture
+def context():
+    """Return a context of rclpy in a domain that nobody else is in."""
+    from rclpy.context import Context
+    with own_domain():
+        context = Context()
+        context.init()
+        yield context
+        context.try_shutdown()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,5 +1,6 @@
 """Means to test launch files: a stand-in for launch, and the real one with the node it starts."""
 
+from contextlib import ExitStack
 import os
 import signal
 import subprocess
@@ -7,6 +8,8 @@ import time
 import types
 
 import pytest
+
+from longrecon_ros.ros.environment import own_domain
 
 
 class Made:
@@ -37,7 +40,7 @@ class Launched:
             get_package_share_directory('longrecon_ros')
         except PackageNotFoundError:
             pytest.skip('longrecon_ros is not built: colcon build, and source install/setup.bash')
-        self._log = folder / 'launch.txt'
+        self._log, self._stack = folder / 'launch.txt', ExitStack()
         self._command = ['ros2', 'launch', 'longrecon_ros', 'online.launch.py',
                          *(f'{name}:={value}' for name, value in arguments.items())]
 
@@ -45,7 +48,7 @@ class Launched:
         from rclpy.context import Context
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.node import Node
-        os.environ['ROS_DOMAIN_ID'] = str(1 + (os.getpid() + 7) % 101)
+        self._stack.enter_context(own_domain())
         self._context = Context()
         self._context.init()
         self.node = Node('launch_test', context=self._context)
@@ -68,6 +71,7 @@ class Launched:
         self._output.close()
         self.node.destroy_node()
         self._context.try_shutdown()
+        self._stack.close()
 
     def call(self, kind, name, request, timeout_s=60.0):
         """Return the answer of a service of the node."""

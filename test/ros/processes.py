@@ -1,7 +1,6 @@
 """What the system knows of a process, by /proc: children, threads, open files, shared memory."""
 
 from pathlib import Path
-import re
 
 
 def children(pid):
@@ -39,12 +38,6 @@ def n_files(pid):
 def shared_files():
     """Return the names of the files in shared memory."""
     return {path.name for path in Path('/dev/shm').iterdir()}
-
-
-def segments(pid):
-    """Return the segments of Fast DDS that a process has mapped, its own and others'."""
-    return set(re.findall(r'/dev/shm/(fastrtps_[0-9a-f]{16})',
-                          Path(f'/proc/{pid}/maps').read_text()))
 
 
 def folders(folder):

@@ -1,9 +1,6 @@
 """A test's end of the wire: starts the real node, sends it images, collects what it publishes."""
 
 from contextlib import ExitStack
-import itertools
-import os
-import socket
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -19,6 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
+from longrecon_ros.ros.environment import own_domain
 from longrecon_ros.ros.messages import header, time_message, transform_message
 from longrecon_ros.ros.node_process import NodeProcess
 
@@ -29,7 +27,6 @@ CAMERA_FRAME = 'camera_optical_frame'
 PARAMETERS = {'use_sim_time': True, 'node.status_period_s': 0.05, 'node.queue_policy': 'keep_all',
               'node.extrinsic_wait_s': 0.3,
               'node.cloud_period_s': 0.0, 'node.path_period_s': 0.0}
-_COUNTER = itertools.count()
 
 
 class Rig:
@@ -58,12 +55,22 @@ class Rig:
         self.statuses = {}      # the newest DiagnosticStatus of each part, by its name
 
     def __enter__(self):
+        try:
+            self._begin()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _begin(self):
         # a domain for each: latched messages of the test before must not be seen
-        os.environ['ROS_DOMAIN_ID'] = str(self.claim_domain())
+        self._stack.enter_context(self.enter_domain())
         context = Context()
         context.init()
         self._stack.callback(context.try_shutdown)
         self.node = Node('rig', context=context)
+        # before the domain is somebody else's: two cameras there would be one too many
+        self._stack.callback(self.node.destroy_node)
         prefix = f'{self._namespace}/longrecon'
         for kind, topic, qos, kept in (
                 (Odometry, f'{prefix}/odometry', RELIABLE, self.odometry),
@@ -80,19 +87,19 @@ class Rig:
         self._services = {name: self.node.create_client(Trigger, f'{prefix}/{name}')
                           for name in ('save', 'reset')}
         self._executor = SingleThreadedExecutor(context=context)
+        self._stack.callback(self._executor.shutdown)
         self._executor.add_node(self.node)
         arguments = ['-r', f'__ns:={self._namespace}'] if self._namespace else []
         self.process = self._stack.enter_context(NodeProcess(
             self._folder, self._parameters, self._remaps, arguments))
         self.wait(self.is_up)
-        return self
 
     def __exit__(self, *problem):
         self._stack.close()
 
-    def claim_domain(self):
-        """Return the ROS domain to be in."""
-        return _claim_domain(self._stack)
+    def enter_domain(self):
+        """Return the context of being in the ROS domain of this rig."""
+        return own_domain()
 
     def is_up(self):
         """Say whether the node listens to the camera."""
@@ -200,21 +207,6 @@ class Rig:
             if status.name.endswith('longrecon: SLAM'):
                 self.status = {value.key: value.value for value in status.values}
                 self.level, self.message = status.level, status.message
-
-
-def _claim_domain(stack):
-    """Return a ROS domain that no other test on this machine has, as long as the stack is open."""
-    for n in range(101):
-        domain = 1 + (os.getpid() + next(_COUNTER) + n) % 101
-        claim = socket.socket(socket.AF_UNIX)
-        try:
-            claim.bind(f'\0longrecon_test_domain_{domain}')
-        except OSError:
-            claim.close()
-            continue
-        stack.callback(claim.close)
-        return domain
-    raise OSError('all ROS domains of this machine are in use')
 
 
 def image_message(frame, encoding='rgb8'):

@@ -1,13 +1,11 @@
 """What /diagnostics says of the state of the node."""
 
 import math
-import os
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np
 import pytest
-from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
@@ -152,13 +150,11 @@ def test_late_poses(health):
 
 
 @pytest.fixture
-def node():
+def node(context):
     """Return a node in a namespace."""
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 101)
-    context = Context()
-    context.init()
-    yield Node('slam', namespace='/robot', context=context)
-    context.try_shutdown()
+    node = Node('slam', namespace='/robot', context=context)
+    yield node
+    node.destroy_node()
 
 
 class Listener:

@@ -1,11 +1,8 @@
 """What the doctor of a camera finds on real topics, over DDS."""
 
-import itertools
-import os
 import time
 
 import pytest
-from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -20,19 +17,15 @@ from longrecon_ros.ros.messages import header
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 VOLATILE, LATCHED = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
-_COUNTER = itertools.count()
 
 
 class Wire:
     """Two nodes of this process: ``driver`` publishes images, ``watcher`` has a doctor."""
 
-    def __init__(self):
-        os.environ['ROS_DOMAIN_ID'] = str(1 + (os.getpid() + next(_COUNTER)) % 101)
-        self.context = Context()
-        self.context.init()
-        self.driver = Node('driver', context=self.context, namespace='/robot')
-        self.watcher = Node('watcher', context=self.context)
-        self._executor = SingleThreadedExecutor(context=self.context)
+    def __init__(self, context):
+        self.driver = Node('driver', context=context, namespace='/robot')
+        self.watcher = Node('watcher', context=context)
+        self._executor = SingleThreadedExecutor(context=context)
         for node in (self.driver, self.watcher):
             self._executor.add_node(node)
         self.n_received = 0
@@ -67,13 +60,15 @@ class Wire:
 
     def close(self):
         """End both nodes."""
-        self.context.try_shutdown()
+        self._executor.shutdown()
+        for node in (self.driver, self.watcher):
+            node.destroy_node()
 
 
 @pytest.fixture
-def wire():
+def wire(context):
     """Return two nodes that find each other."""
-    wire = Wire()
+    wire = Wire(context)
     yield wire
     wire.close()
 

@@ -10,9 +10,10 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed: make test, or source a ROS')
 from lifecycle_msgs.msg import Transition
 from managed import ManagedRig
-from processes import children, folders, is_alive, n_files, n_threads, segments, shared_files
+from processes import children, folders, is_alive, n_files, n_threads, shared_files
 
 from longrecon_ros.synthetic.recipe import Production, Recipe
+from longrecon_ros.worker.remains import mapped_segments
 
 N = 26
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -199,4 +200,4 @@ def _busy(rig, frames):
     rig.send_info(frames[0])
     rig.send(frames[:N], is_patient=False)
     rig.wait(lambda: len(rig.odometry) >= 8)
-    return rig.worker(), segments(rig.process.pid) - segments(os.getpid())
+    return rig.worker(), mapped_segments(rig.process.pid) - mapped_segments(os.getpid())

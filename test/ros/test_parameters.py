@@ -7,7 +7,6 @@ import sys
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed: make test, or source a ROS')
-from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -16,15 +15,6 @@ from longrecon_ros.errors import ConfigError, InputError
 from longrecon_ros.parameter_list import RANGES, read, RUNTIME
 from longrecon_ros.ros import parameters
 from longrecon_ros.ros.node_config import map_folder, NodeConfig
-
-
-@pytest.fixture(scope='module')
-def context():
-    """Return an initialised context."""
-    context = Context()
-    context.init()
-    yield context
-    context.try_shutdown()
 
 
 @pytest.fixture
