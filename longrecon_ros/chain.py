@@ -11,9 +11,9 @@ from .alignment.bridging import bridge, carry_on, has_lengths, is_lost, shares_m
 from .alignment.intrinsics import SharedIntrinsics, with_shared_K
 from .alignment.links import LinkStatistics
 from .alignment.uncertainty import ChainUncertainty, DriftState
-from .checkpoint import last_frames, Tail
 from .errors import AlignmentError
 from .geometry.sim3 import Sim3
+from .tail import last_frames, Tail
 from .types import Prediction, Window
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from .alignment.links import LinkStatistics
 from .alignment.uncertainty import TURN_SHARE
 from .backbones.base import Backbone, BackboneSpec, LockstepBackbone, Work
 from .chain import Chain
-from .checkpoint import Checkpoint, Resume, Tail
+from .checkpoint import Checkpoint, Resume
 from .config import build, Config, MapConfig, WindowConfig
 from .errors import ConfigError, InputError
 from .loop.settings import LoopConfig
@@ -26,6 +26,7 @@ from .mapper import fuse, Mapper
 from .mapping.voxel_map import VoxelMap
 from .preprocess import Preprocessor
 from .spool import FrameSpool
+from .tail import Tail
 from .types import Frame, PointCloud, Prediction, Trajectory, Update, Window
 from .windowing import Windower
 

@@ -11,10 +11,11 @@ import numpy as np
 from longrecon_ros import config
 from longrecon_ros.alignment import make_aligner
 from longrecon_ros.alignment.base import Aligner
-from longrecon_ros.checkpoint import Checkpointer, load_checkpoint, Resume, Tail
+from longrecon_ros.checkpoint import Checkpointer, load_checkpoint, Resume
 from longrecon_ros.config import build, WindowConfig
 from longrecon_ros.loop.settings import LoopConfig
 from longrecon_ros.pipeline import Pipeline
+from longrecon_ros.tail import Tail
 from longrecon_ros.types import Frame, Trajectory, Update
 
 MAP = dataclasses.replace(config.load().map, max_points=3000, points_per_frame=60,

@@ -7,7 +7,7 @@
                                                        + scipy, cv2, yaml; layer 0 and themselves
     -  nets/                                           torch; nothing of ours but themselves
     2  backbones/base        layer 0;  backbones/NAME: layers 0, 1, base, nets, torch
-    3  chain  map_store  mapper  pipeline  overlap  checkpoint
+    3  chain  map_store  mapper  pipeline  overlap  checkpoint  tail
                              layers 0, 1, each other, and backbones by name only
     4  io  evaluation  synthetic  report  results  export  train  worker
                                                        layers 0 to 3, and each other without cycles
@@ -33,8 +33,8 @@ LAYERS = {'__init__': 0, 'types': 0, 'errors': 0, 'atomic': 0, 'frozen': 0, 'geo
           'config': 1, 'parameter_list': 1, 'preprocess': 1, 'windowing': 1, 'spool': 1,
           'alignment': 1, 'mapping': 1, 'loop': 1, 'sfm': 1, 'tracking': 1, 'scale': 1, 'nets': 1,
           'backbones': 2, 'chain': 3, 'map_store': 3, 'mapper': 3, 'pipeline': 3, 'overlap': 3,
-          'checkpoint': 3, 'io': 4, 'evaluation': 4, 'synthetic': 4, 'report': 4, 'results': 4,
-          'export': 4, 'train': 4, 'worker': 4, 'cli': 5, 'ros': 5}
+          'checkpoint': 3, 'tail': 3, 'io': 4, 'evaluation': 4, 'synthetic': 4, 'report': 4,
+          'results': 4, 'export': 4, 'train': 4, 'worker': 4, 'cli': 5, 'ros': 5}
 CORE = {'numpy', 'scipy', 'cv2', 'yaml'}
 # inside functions: what is compared with the original, and what executes graphs
 EXTRAS = {'alignment': {'skimage'}, 'backbones': {'safetensors'}, 'nets': {'onnxruntime'}}

@@ -20,11 +20,12 @@ from resuming import (
 )
 
 from longrecon_ros.alignment import make_aligner
-from longrecon_ros.checkpoint import Checkpointer, load_checkpoint, Resume, Tail
+from longrecon_ros.checkpoint import Checkpointer, load_checkpoint, Resume
 from longrecon_ros.config import WindowConfig
 from longrecon_ros.geometry import se3
 from longrecon_ros.map_store import load_map, save_map
 from longrecon_ros.pipeline import Pipeline
+from longrecon_ros.tail import Tail
 from longrecon_ros.types import FrameState
 
 # --- the chain goes on ---------------------------------------------------------------------------

@@ -10,10 +10,10 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from ..alignment.uncertainty import compose
-from ..checkpoint import Tail
 from ..geometry import se3
 from ..io.calibration import Calibration
 from ..scale import Scale, ScaleConfig, ScaleEstimate, WindowEvidence
+from ..tail import Tail
 from ..tracking import Camera, Reference, TrackedPose, Tracker, TrackingConfig
 from ..types import FrameState, Prediction
 from ..worker.messages import Step

@@ -16,8 +16,7 @@ import numpy as np
 from ..errors import InputError
 from ..io.calibration import Calibration
 from ..io.image_message import image_name
-from ..worker.messages import read_step
-from ..worker.process import calibration_message
+from ..worker.messages import calibration_message, read_step
 from ..worker.stream import Stream
 from ..worker.supervisor import Supervisor
 from .estimator import Estimator

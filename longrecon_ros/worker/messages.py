@@ -1,13 +1,18 @@
 """What the worker says, as messages for `wire`, and how it is read."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ..checkpoint import Tail
+from ..io.calibration import Calibration
 from ..mapping.tiles import Tile
+from ..tail import Tail
 from ..types import Trajectory, Update
+from .wire import array_of
+
+OUT_OF_MEMORY = 77
+"""Exit code of a worker that was short of memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,3 +78,17 @@ def tile_poses_message(poses: Mapping[int, np.ndarray]) -> Dict[str, Any]:
     """Return where all tiles lie as a message."""
     return {'kind': 'tile_poses', 'ids': np.array(list(poses), np.int64),
             'T_map_tile': np.array(list(poses.values()), np.float64).reshape(-1, 4, 4)}
+
+
+def calibration_message(calibration: Optional[Calibration]) -> Optional[Dict[str, Any]]:
+    """Return a calibration as part of a message."""
+    return None if calibration is None else asdict(calibration)
+
+
+def read_calibration(told: Optional[Dict[str, Any]]) -> Optional[Calibration]:
+    """Return the record of `calibration_message`."""
+    if told is None:
+        return None
+    size = told['size']
+    return Calibration(array_of(told['K'], float), array_of(told['distortion'], float),
+                       told['distortion_model'], None if size is None else tuple(size))

@@ -6,7 +6,6 @@ codes: 0 when it was asked to end, 2 after an error of the user, 77 when memory 
 """
 
 from contextlib import suppress
-from dataclasses import asdict
 import faulthandler
 import logging
 import os
@@ -28,14 +27,13 @@ from scipy import linalg
 from .. import __version__
 from ..config import load
 from ..errors import LongreconError
-from ..io.calibration import Calibration
 from ..memory import resident_mb
+from .messages import OUT_OF_MEMORY, read_calibration
 from .remains import remove_dead_segments
 from .ring import Ring
 from .session import Session, Settings, smaller
-from .wire import array_of, Channel, WireError
+from .wire import Channel, WireError
 
-OUT_OF_MEMORY = 77
 _BEAT_S = 0.5
 _BURY_S = 10.0              # for what is left behind to be removed
 # Python's words when there is no memory for the stack of a thread
@@ -190,20 +188,6 @@ class _Forward(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record."""
         self._worker.tell({'kind': 'log', 'level': record.levelno, 'text': self.format(record)})
-
-
-def calibration_message(calibration: Optional[Calibration]) -> Optional[Dict[str, Any]]:
-    """Return a calibration as part of a message."""
-    return None if calibration is None else asdict(calibration)
-
-
-def read_calibration(told: Optional[Dict[str, Any]]) -> Optional[Calibration]:
-    """Return the record of `calibration_message`."""
-    if told is None:
-        return None
-    size = told['size']
-    return Calibration(array_of(told['K'], float), array_of(told['distortion'], float),
-                       told['distortion_model'], None if size is None else tuple(size))
 
 
 def gpu_mb() -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import backbones
 from ..atomic import write_text
-from ..checkpoint import Checkpointer, load_checkpoint, Resume, Tail
+from ..checkpoint import Checkpointer, load_checkpoint, Resume
 from ..config import Config
 from ..errors import ConfigError, InputError, LongreconError
 from ..io.calibration import Calibration
@@ -22,6 +22,7 @@ from ..mapping.tiles import Tiles
 from ..overlap import Overlapped
 from ..pipeline import Pipeline
 from ..results import RunRecord, RunRecorder, write_run
+from ..tail import Tail
 from ..types import Submap, Update
 from . import messages
 from .grid import GridMaker

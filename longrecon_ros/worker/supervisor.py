@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any, Callable, Deque, Dict, Optional
 
-from .process import OUT_OF_MEMORY
+from .messages import OUT_OF_MEMORY
 from .ring import Ring
 from .wire import Channel, pair, WireError
 

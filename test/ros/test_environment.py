@@ -1,4 +1,4 @@
-"""ROS domains that replays, benches and tests are in: each alone in its own."""
+"""What the node's process loads, and the ROS domains of replays: each alone in its own."""
 
 import os
 import subprocess
@@ -52,3 +52,12 @@ def test_no_two_are_in_the_same_in_whatever_process(monkeypatch):
         other.kill()
     with own_domain() as first, own_domain() as second:
         assert {first, second} == {1, 2}, 'a killed process claims nothing any more'
+
+
+def test_the_node_loads_nothing_of_what_the_worker_does():
+    code = 'import sys, longrecon_ros.ros.node; print(*sys.modules)'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert 'longrecon_ros.tracking' in loaded
+    assert not loaded & {'torch', 'scipy', 'longrecon_ros.pipeline', 'longrecon_ros.backbones',
+                         'longrecon_ros.loop', 'longrecon_ros.sfm'}
