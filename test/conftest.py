@@ -1,5 +1,6 @@
 """Shared test settings: deterministic hypothesis, what to skip, and where the shared data are."""
 
+import functools
 import importlib.util
 import logging
 import os
@@ -9,6 +10,8 @@ import threading
 
 from hypothesis import settings
 import pytest
+
+from longrecon_ros.synthetic import corridor, eight, indoor, street, wall
 
 settings.register_profile('longrecon', deadline=None, derandomize=True, max_examples=60)
 settings.load_profile('longrecon')
@@ -20,6 +23,22 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
     # as many processes as cores
     os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+def painted_once(paint):
+    """Return a maker of scenes that keeps them: painting a street takes seconds."""
+    @functools.lru_cache(maxsize=2)
+    def painted(seed):
+        scene = paint(seed)
+        for quad in scene.quads:
+            quad.texture.flags.writeable = False
+        return scene
+    return painted
+
+
+SCENES = [(module, f'{module.__name__.rpartition(".")[2]}_scene')
+          for module in (corridor, eight, indoor, street, wall)]
+for _module, _name in SCENES:
+    setattr(_module, _name, painted_once(getattr(_module, _name)))
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -30,6 +49,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f'no clips at {folder}; set LONGRECON_DATA to the folder that holds them')
     return folder
+
+
+@pytest.fixture
+def wet_paint():
+    """Return a function that forgets the scenes painted so far."""
+    def forget():
+        for module, name in SCENES:
+            getattr(module, name).cache_clear()
+    return forget
 
 
 @pytest.fixture(autouse=True)

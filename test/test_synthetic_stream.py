@@ -25,8 +25,10 @@ def film(world, effects=Effects(), seed=0, motion=None, fps=20.0) -> Film:
     return Film(world.scene, motion or world.motion, CAMERA, effects, seed, fps)
 
 
-def test_the_same_seed_gives_the_same_frames_and_another_seed_others(world):
+def test_the_same_seed_gives_the_same_frames_and_another_seed_others(world, wet_paint):
+    wet_paint()
     again = make_world('indoor', seed=1)
+    assert again.scene is not world.scene
     one, two = (film(w, EVERYTHING, seed=4).frame(5) for w in (world, again))
     assert (one.image == two.image).all() and (one.depth == two.depth).all()
     other = film(make_world('indoor', seed=2), EVERYTHING, seed=4).frame(5)
