@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
-# the other end goes while the worker writes; then its files go, and the writer stumbles
+# the other end goes while the worker writes
 WORKER = """
 from pathlib import Path
 import sys
@@ -23,6 +24,7 @@ worker._folder = folder
 def write():
     n = 0
     while True:
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / f'{n}').write_text('something')
         n += 1
 
@@ -49,5 +51,10 @@ def test_a_writing_worker_leaves_nothing(place, tmp_path):
         (folder / f'old {n}').write_text('of the node')
     done = subprocess.run([sys.executable, '-c', WORKER, str(folder), place], timeout=60,
                           capture_output=True, text=True)
-    assert not list(tmp_path.iterdir())
     assert done.returncode == 0, done.stderr
+    end_s = time.monotonic() + 30.0
+    while folder.exists():
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+    time.sleep(0.2)
+    assert not list(tmp_path.iterdir())

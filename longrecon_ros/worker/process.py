@@ -12,9 +12,9 @@ import os
 from pathlib import Path
 import queue
 import resource
-import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -52,7 +52,7 @@ class Worker:
         self._folder: Optional[Path] = None
         self._epoch = 0
         self._doing, self._since_s = 'starting', time.monotonic()
-        self._burier: Optional[threading.Thread] = None
+        self._is_burying = False
 
     def run(self) -> int:
         """Work until it is asked to end; return the exit code."""
@@ -136,46 +136,38 @@ class Worker:
     def _bury(self) -> None:
         """Remove what the other process would have removed, and end at once."""
         # whatever comes in between: no worker without somebody to work for
-        self._burier = threading.current_thread()
+        self._is_burying = True
         with suppress(RuntimeError):        # no memory for its thread
             faulthandler.dump_traceback_later(_BURY_S, exit=True)
+        if self._folder is not None:
+            _remove_once_dead(self._folder)
         # its participant may hold its lock for a moment yet
         for _ in range(3):
-            self._remove_folder()
             remove_dead_segments()
             time.sleep(0.1)
         os._exit(0)
-
-    def _remove_folder(self) -> None:
-        """Remove the node's folder, while our other threads write into it."""
-        if self._folder is not None:
-            # what has another name they do not find
-            grave = self._folder.with_name(f'{self._folder.name}.gone')
-            with suppress(OSError):
-                self._folder.rename(grave)
-            shutil.rmtree(grave, ignore_errors=True)
-
-    def stay_until_buried(self) -> None:
-        """Return at once, unless another thread is burying: it ends this process.
-
-        For threads that fail because their files are being removed: they would end it before all
-        are.
-        """
-        while self._burier not in (None, threading.current_thread()):
-            time.sleep(1.0)
 
     def _end(self) -> None:
         if self._session is not None:
             self._session.close()
 
     def _beat(self) -> None:
-        while self._burier is None:
+        while not self._is_burying:
             # a thread of C ends this process if it hangs, when nobody is there to kill it
             faulthandler.dump_traceback_later(self._timeout_s, exit=True)
             self.tell({'kind': 'beat', 'doing': self._doing, 'rss_mb': resident_mb(),
                        'gpu_mb': gpu_mb(),
                        'busy_s': time.monotonic() - self._since_s if self._doing else 0.0})
             time.sleep(_BEAT_S)
+
+
+def _remove_once_dead(folder: Path) -> None:
+    """Have a folder removed when this process is gone: its threads write there to the end."""
+    # the other end of the pipe is ours alone and stays open: it is closed by our death
+    until_dead, _ = os.pipe()
+    subprocess.Popen(['/bin/sh', '-c', 'cat; exec rm -rf -- "$1"', 'sh', str(folder)],
+                     stdin=until_dead, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                     start_new_session=True)
 
 
 class _Forward(logging.Handler):
@@ -225,7 +217,6 @@ def work(worker: Worker, channel: Channel) -> int:
     """Have this process be a worker; return its exit code."""
     def on_thread_error(its: threading.ExceptHookArgs) -> None:
         # a worker that has lost one of its threads hangs sooner or later
-        worker.stay_until_buried()
         threading.__excepthook__(its)
         _tell_fault(channel, its.exc_value)
         os._exit(1)
@@ -233,10 +224,7 @@ def work(worker: Worker, channel: Channel) -> int:
     threading.excepthook = on_thread_error
     logging.getLogger('longrecon_ros').addHandler(_Forward(worker))
     logging.getLogger('longrecon_ros').setLevel(logging.INFO)
-    try:
-        return worker.run()
-    finally:
-        worker.stay_until_buried()
+    return worker.run()
 
 
 def is_memory_short(error: BaseException) -> bool:
