@@ -14,6 +14,9 @@ from typing import Any, Dict, Optional, Tuple, Union
 
 import yaml
 
+# libyaml where PyYAML has it: ten times as fast
+_LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+
 Number = Union[int, float]
 
 _COUNT = (1, 1_000_000)
@@ -172,7 +175,7 @@ class Parameter:
 
 def read(path: Path) -> Dict[str, Parameter]:
     """Return all parameters of a YAML file in ROS form, by dotted name, in its order."""
-    tree = yaml.safe_load(path.read_text(encoding='utf-8'))
+    tree = yaml.load(path.read_text(encoding='utf-8'), _LOADER)
     texts = descriptions(path)
     found = {}
     for name, default in _leaves(tree['/**']['ros__parameters']):
