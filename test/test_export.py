@@ -227,12 +227,12 @@ def test_an_engine_takes_the_same_calls_as_the_graphs(graphs, name, parts):
 
 
 def test_an_engine_needs_one_entry_and_a_manifest(graphs, tmp_path, monkeypatch):
-    net, folder, manifest = graphs('pi3x', WINDOW)
+    net, folder, manifest = graphs('vggt', WINDOW)
     monkeypatch.setitem(runtime.OPENERS, '.engine', engines(net))
     (tmp_path / 'manifest.json').write_text(
         json.dumps({**manifest, 'graphs': {'window': 'window.engine'}}))
-    engine = runtime.GraphRuntime(tmp_path, pi3.Pi3Output)
-    graph = runtime.GraphRuntime(folder, pi3.Pi3Output)
+    engine = runtime.GraphRuntime(tmp_path, vggt.VggtOutput)
+    graph = runtime.GraphRuntime(folder, vggt.VggtOutput)
     images = graph.encode(pictures(3))
     assert_close(engine.decode(images, (28, 42)), graph.decode(images, (28, 42)))
 

@@ -1,6 +1,6 @@
 """Axes, velocities, corrections and scale of what the robot is told."""
 
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 
@@ -60,6 +60,7 @@ def test_the_first_velocity_is_unknown():
     assert (np.diag(first.twist_covariance) == UNKNOWN_VARIANCE).all()
 
 
+@settings(max_examples=10)
 @given(st.integers(0, 2**31), st.floats(0.1, 3.0))
 def test_a_correction_never_makes_odom_jump_and_is_taken_in(seed, slew_s):
     rng = np.random.default_rng(seed)
