@@ -18,8 +18,7 @@ from longrecon_ros.worker.wire import Channel, pair
 
 folder, place = Path(sys.argv[1]), sys.argv[2]
 ours, theirs = map(Channel, pair())
-worker = Worker(ours, Ring.create(2), 60)
-worker._folder = folder
+worker = Worker(ours, Ring.create(2), 60, folder)
 
 def write():
     n = 0

@@ -1,8 +1,9 @@
-"""The worker's own process: `python -m longrecon_ros.worker.process SOCKET RING SLOTS MB SECONDS`.
+"""The worker's own process: `python -m longrecon_ros.worker.process`, started by `supervisor`.
 
-It is started by `supervisor`, inherits a socket and the ring of images, and speaks `wire`. When
-the other end is gone, whatever it died of, it removes what that has left behind and ends. Exit
-codes: 0 when it was asked to end, 2 after an error of the user, 77 when memory was short.
+Its arguments are a socket and the ring of images, which it inherits, the slots of the ring, its
+memory (MB) and patience (s), and the folder of the other process. It speaks `wire`. When the other
+end is gone, whatever it died of, it removes what that has left behind and ends. Exit codes: 0 when
+it was asked to end, 2 after an error of the user, 77 when memory was short.
 """
 
 from contextlib import suppress
@@ -45,11 +46,11 @@ _log = logging.getLogger(__name__)
 class Worker:
     """Answers the messages of the other process, one after the other."""
 
-    def __init__(self, channel: Channel, ring: Ring, timeout_s: float):
+    def __init__(self, channel: Channel, ring: Ring, timeout_s: float, folder: Path):
         self._channel, self._ring, self._timeout_s = channel, ring, timeout_s
+        self._folder = folder       # of the other process
         self._inbox: 'queue.SimpleQueue[Dict[str, Any]]' = queue.SimpleQueue()
         self._session: Optional[Session] = None
-        self._folder: Optional[Path] = None
         self._epoch = 0
         self._doing, self._since_s = 'starting', time.monotonic()
         self._is_burying = False
@@ -124,11 +125,7 @@ class Worker:
         """Put messages into the inbox; end the process when there will be no more."""
         try:
             while True:
-                message = self._channel.receive()
-                if message['kind'] == 'start':
-                    # known at once: the other process may be gone before its turn comes
-                    self._folder = Path(message['settings']['folder'])
-                self._inbox.put(message)
+                self._inbox.put(self._channel.receive())
         except WireError:
             pass
         self._bury()
@@ -139,8 +136,7 @@ class Worker:
         self._is_burying = True
         with suppress(RuntimeError):        # no memory for its thread
             faulthandler.dump_traceback_later(_BURY_S, exit=True)
-        if self._folder is not None:
-            _remove_once_dead(self._folder)
+        _remove_once_dead(self._folder)
         # its participant may hold its lock for a moment yet
         for _ in range(3):
             remove_dead_segments()
@@ -193,7 +189,7 @@ def gpu_mb() -> float:
 
 def main(arguments: List[str]) -> int:
     """Run the worker; return the exit code."""
-    socket_fd, ring_fd, n_slots, memory_mb, timeout_s = map(int, arguments)
+    socket_fd, ring_fd, n_slots, memory_mb, timeout_s = map(int, arguments[:5])
     if memory_mb:
         # OpenBLAS waits for ever for a buffer that it cannot have: it gets it before
         linalg.cholesky(np.eye(64) @ np.eye(64))
@@ -207,7 +203,8 @@ def main(arguments: List[str]) -> int:
     cv2.setNumThreads(max(1, len(os.sched_getaffinity(0)) - 1))
     channel = Channel(socket.socket(fileno=socket_fd))
     try:
-        return work(Worker(channel, Ring(ring_fd, n_slots), timeout_s), channel)
+        return work(Worker(channel, Ring(ring_fd, n_slots), timeout_s,
+                           Path(arguments[5])), channel)
     except BaseException as error:
         _tell_fault(channel, error)
         raise

@@ -138,7 +138,7 @@ class Supervisor:
         command = [self._config.python or sys.executable, '-m', 'longrecon_ros.worker.process',
                    str(theirs.fileno()), str(self._ring.fd), str(self._ring.n_slots),
                    str(int(self._config.memory_mb)),
-                   str(max(1, round(self._config.timeout_s)))]
+                   str(max(1, round(self._config.timeout_s))), str(self._folder)]
         try:
             environment = self._environment()
             self._process = subprocess.Popen(

@@ -189,7 +189,11 @@ class Rig:
     def stop(self, number):
         """End the node by a signal; return its exit code once its last messages are here."""
         code = self.process.stop(number)
-        self.spin(0.3)
+        n_before = -1
+        while n_before != (n := sum(map(len, (self.odometry, self.paths, self.clouds,
+                                              self.transforms)))):
+            n_before = n
+            self.spin(0.3)
         return code
 
     def transform(self, parent, child) -> list[TransformStamped]:

@@ -272,7 +272,8 @@ def test_wheels_make_metres_without_a_jump(production, frames, unscaled, tmp_pat
         assert float(rig.told['metres_per_unit']) == pytest.approx(true_scale, rel=0.05)
         steps = np.linalg.norm(np.diff(positions(rig.odometry), axis=0), axis=1)
         true_steps = np.linalg.norm(np.diff(truth, axis=0), axis=1)
-        assert (steps < 1.3 * true_steps).all(), 'no step is more than what the base went'
+        # half as much again while odom catches up, and what the scale was wrong by until then
+        assert (steps < 2 * true_steps).all(), 'no step is a jump'
         assert steps[-6:].sum() == pytest.approx(true_steps[-6:].sum(), rel=0.15)
 
 

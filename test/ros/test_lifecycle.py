@@ -130,7 +130,11 @@ def test_a_backbone_that_cannot_be_had_leaves_the_node_unconfigured(folder):
 
 def test_configuring_again_and_again_grows_nothing(frames, folder):
     with ManagedRig(folder, {'node.autostart': False, 'node.tf_mode': 'map_odom'}) as rig:
-        found, n_topics = [], _n_topics(rig)
+        # the rig hears of them one after the other
+        rig.wait(lambda: ('longrecon', '/') in rig.node.get_node_names_and_namespaces())
+        found, n_topics = [], None
+        while n_topics != (n_topics := _n_topics(rig)):
+            rig.spin(0.5)
         for _ in range(4):
             assert rig.change('configure') and rig.change('activate')
             rig.wait_active()
