@@ -114,12 +114,17 @@ class Rig:
 
     def begin_to_ask(self, kind, name, request=None):
         """Call a service of the node; return the future of its response."""
+        request = kind.Request() if request is None else request
+        return self.connect(kind, name).call_async(request)
+
+    def connect(self, kind, name):
+        """Return the client of a service of the node, which it has found."""
         if name not in self._services:
             self._services[name] = self.node.create_client(
                 kind, f'{self._namespace}/longrecon/{name}', qos_profile=QoSProfile(depth=100))
         client = self._services[name]
         self.wait(client.service_is_ready)
-        return client.call_async(kind.Request() if request is None else request)
+        return client
 
     def send_mounting(self, T_base_camera):
         """Publish base_link -> camera on /tf_static and let it arrive."""

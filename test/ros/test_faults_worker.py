@@ -204,10 +204,12 @@ def test_a_worker_that_hangs_is_killed_and_after_too_many_deaths_the_node_gives_
 
 
 def test_services_of_a_dead_worker_answer_and_change_nothing(killed):
-    n_resets = killed.status['resets']
+    n_resets, names = killed.status['resets'], ('save', 'save_map', 'reset')
+    for name in names:              # it is not down for long
+        killed.connect(Trigger, name)
     send_signal(killed, signal.SIGKILL)
     killed.wait(lambda: killed.parts['worker']['state'] == 'restarting')
-    answers = [killed.begin_to_ask(Trigger, name) for name in ('save', 'save_map', 'reset')]
+    answers = [killed.begin_to_ask(Trigger, name) for name in names]
     killed.wait(lambda: all(answer.done() for answer in answers))
     for answer in (a.result() for a in answers):
         assert not answer.success and 'try again' in answer.message
