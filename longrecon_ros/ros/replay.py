@@ -21,7 +21,7 @@ from ..errors import InputError, LongreconError
 from ..io.trajectory_file import write_tum
 from ..types import Trajectory
 from .bag_player import BagPlayer, BagTopics, find_topics
-from .environment import own_domain
+from .environment import leave, own_domain
 from .node_config import NodeConfig
 from .node_process import NodeProcess
 
@@ -114,8 +114,7 @@ def _ros_node() -> Iterator[Node]:
         try:
             yield node
         finally:
-            # not left to the garbage collector: until then others would find it
-            node.destroy_node()
+            leave(node)
     finally:
         rclpy.try_shutdown()
 

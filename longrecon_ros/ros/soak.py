@@ -23,7 +23,7 @@ from ..errors import LongreconError
 from ..memory import resident_mb
 from ..synthetic.recipe import Production, Recipe
 from ..worker.remains import dead_segments, mapped_segments
-from .environment import own_domain
+from .environment import leave, own_domain
 from .messages import stamp_ns, time_message
 from .node_process import NodeProcess
 
@@ -95,12 +95,13 @@ def run_soak(soak: Soak, tell: Callable[[Row], None] = lambda row: None) -> Repo
                               temporary=temporary)
         with process:
             rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-            rig = _Rig(Node('longrecon_soak'), process)
+            node = Node('longrecon_soak')
+            rig = _Rig(node, process)
             try:
                 rows = rig.run(soak, images, infos, tell)
                 segments = mapped_segments(process.pid)
             finally:
-                rig.close()
+                leave(node)
                 rclpy.try_shutdown()
             code = process.stop()
         # what others on this machine leave meanwhile is not ours
@@ -162,11 +163,6 @@ class _Rig:
                 tell(rows[-1])
                 row_s, n_row = now_s, n_sent
         return rows
-
-    def close(self) -> None:
-        """Be no longer there for other nodes."""
-        self._executor.shutdown()
-        self._node.destroy_node()
 
     def _wait_for_node(self) -> None:
         end_s = time.monotonic() + _SETTLE_S

@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
-from longrecon_ros.ros.environment import own_domain
+from longrecon_ros.ros.environment import leave, own_domain
 from longrecon_ros.ros.messages import header, time_message, transform_message
 from longrecon_ros.ros.node_process import NodeProcess
 
@@ -70,7 +70,7 @@ class Rig:
         self._stack.callback(context.try_shutdown)
         self.node = Node('rig', context=context)
         # before the domain is somebody else's: two cameras there would be one too many
-        self._stack.callback(self.node.destroy_node)
+        self._stack.callback(leave, self.node)
         prefix = f'{self._namespace}/longrecon'
         for kind, topic, qos, kept in (
                 (Odometry, f'{prefix}/odometry', RELIABLE, self.odometry),
@@ -87,7 +87,6 @@ class Rig:
         self._services = {name: self.node.create_client(Trigger, f'{prefix}/{name}')
                           for name in ('save', 'reset')}
         self._executor = SingleThreadedExecutor(context=context)
-        self._stack.callback(self._executor.shutdown)
         self._executor.add_node(self.node)
         arguments = ['-r', f'__ns:={self._namespace}'] if self._namespace else []
         self.process = self._stack.enter_context(NodeProcess(

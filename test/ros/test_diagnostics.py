@@ -10,6 +10,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from longrecon_ros.ros.diagnostics import Diagnostics, statuses
+from longrecon_ros.ros.environment import leave
 from longrecon_ros.ros.findings import Finding, Level
 from longrecon_ros.ros.health import Counts, Health, Latency, Percentiles, Rate, STAGES, TOTAL
 from longrecon_ros.types import FrameState
@@ -154,7 +155,7 @@ def node(context):
     """Return a node in a namespace."""
     node = Node('slam', namespace='/robot', context=context)
     yield node
-    node.destroy_node()
+    leave(node)
 
 
 class Listener:

@@ -12,6 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from longrecon_ros.ros.doctor import Doctor
 from longrecon_ros.ros.doctor_watch import Watch
 from longrecon_ros.ros.endpoints import choose_qos, offers_of, Request
+from longrecon_ros.ros.environment import leave
 from longrecon_ros.ros.findings import DoctorConfig, Level
 from longrecon_ros.ros.messages import header
 
@@ -60,9 +61,8 @@ class Wire:
 
     def close(self):
         """End both nodes."""
-        self._executor.shutdown()
         for node in (self.driver, self.watcher):
-            node.destroy_node()
+            leave(node)
 
 
 @pytest.fixture
