@@ -75,7 +75,7 @@ def wrong_closures(pipeline, truth):
 def two_laps():
     """Return a pipeline after two laps of a figure eight, the truth, and the shifts."""
     production, pipeline = produce('eight'), make_pipeline()
-    truth, shifts = feed(pipeline, production, range(int(1.4 * production.n_frames)))
+    truth, shifts = feed(pipeline, production, range(int(1.25 * production.n_frames)))
     return pipeline, truth, shifts
 
 

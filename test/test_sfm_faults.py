@@ -57,7 +57,7 @@ def test_a_camera_at_rest_stays_where_it_is(deviation):
     assert rotation_errors_deg(result.T, np.broadcast_to(np.eye(4), (26, 4, 4))).max() < 0.1
 
 
-@pytest.mark.parametrize('n_rest', [12, 34])
+@pytest.mark.parametrize('n_rest', [12, pytest.param(34, marks=pytest.mark.slow)])
 def test_a_stop_keeps_the_scale(n_rest):
     pictures = film('indoor', 20) + film('indoor', 20)[-1:] * n_rest + film('indoor', 20, first=20)
     result = run(with_noise(stream(pictures), 1.5))
@@ -201,7 +201,7 @@ def test_along_a_wall_that_turns_blank():
 
 # breaks
 
-@pytest.mark.parametrize('n_before', [20, 24, 26])
+@pytest.mark.parametrize('n_before', [20, 26, pytest.param(24, marks=pytest.mark.slow)])
 def test_a_cut_breaks_the_chain_and_both_parts_are_right(n_before):
     one, two = film('indoor', n_before), film('street', 34)
     result = run(stream(one + two))

@@ -172,7 +172,7 @@ def with_focal(pictures, factor):
     return [replace(f, K=K) for f in stream(pictures)]
 
 
-@pytest.mark.parametrize('factor', [0.98, 1.0, 1.02])
+@pytest.mark.parametrize('factor', [0.98, 1.0, pytest.param(1.02, marks=pytest.mark.slow)])
 def test_the_focal_length_is_learnt_along(factor):
     pictures = film('street', 46)
     result = run(with_focal(pictures, factor), focal_sigma=0.03)
@@ -203,7 +203,8 @@ def test_streams_of_any_length(n):
         assert ate_percent(result.T, poses(pictures)) < 1.0
 
 
-@pytest.mark.parametrize('size, overlap', [(8, 3), (24, 8)])
+@pytest.mark.parametrize('size, overlap', [
+    (8, 3), pytest.param(24, 8, marks=pytest.mark.slow)])
 def test_other_windows(size, overlap):
     pictures = film('indoor', 40)
     result = run(stream(pictures), size=size, overlap=overlap)

@@ -44,7 +44,10 @@ def test_what_the_worker_runs_needs_no_ros():
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('name', [
+    # one of each kind: windows, frame by frame, chunks with a memory
+    name if name in ('pi3', 'stream3r', 'scal3r') else pytest.param(name, marks=pytest.mark.slow)
+    for name in NETWORKS])
 def test_a_network_gives_odometry_and_an_untrained_one_is_called_so(frames, tmp_path, name):
     options = {f'{name}.{key}': value for key, value in backbones.load(name).tiny.items()}
     with Rig(tmp_path, {'backbone': name, **options, 'window.size': 6, 'window.overlap': 2,

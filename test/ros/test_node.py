@@ -245,12 +245,11 @@ def test_the_newest_images_win_when_there_is_too_little_time(frames, tmp_path):
         rig.wait(lambda: len(rig.odometry) == 16)       # from here on it tracks
         rig.send(frames[16:], is_patient=False)
         rig.wait(lambda: sum(int(rig.status[f'images {what}']) for what in (
-            'taken', 'dropped', 'lost before the node')) == N)
+            'taken', 'skipped', 'dropped', 'lost before the node')) == N)
         rig.wait(lambda: stamp_ns(rig.odometry[-1].header.stamp) == frames[-1].stamp_ns)
-        n_taken = int(rig.status['images taken'])
+        assert int(rig.status['images taken']) < N
         assert rig.stop(signal.SIGINT) == 0
-    # of those taken, there may have been no time to track one
-    assert 16 < len(rig.odometry) <= n_taken < N
+    assert 16 < len(rig.odometry) < N
     stamps_ns = [stamp_ns(message.header.stamp) for message in rig.odometry]
     assert all(a < b for a, b in zip(stamps_ns, stamps_ns[1:]))
 
