@@ -22,7 +22,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from ..errors import LongreconError
 from ..memory import resident_mb
 from ..synthetic.recipe import Production, Recipe
-from ..worker.remains import dead_segments, mapped_segments
+from ..worker.remains import dead_segments, owned_segments
 from .environment import leave, own_domain
 from .messages import stamp_ns, time_message
 from .node_process import NodeProcess
@@ -99,7 +99,7 @@ def run_soak(soak: Soak, tell: Callable[[Row], None] = lambda row: None) -> Repo
             rig = _Rig(node, process)
             try:
                 rows = rig.run(soak, images, infos, tell)
-                segments = mapped_segments(process.pid)
+                segments = owned_segments(process.pid)
             finally:
                 leave(node)
                 rclpy.try_shutdown()

@@ -5,6 +5,7 @@ segment has a lock file: who can take the lock knows that the owner is gone (`fa
 goes by the same rule).
 """
 
+from contextlib import suppress
 import fcntl
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ import re
 from typing import List, Set
 
 _FOLDER = Path('/dev/shm')
-_SEGMENT = re.compile(r'/dev/shm/(fastrtps_[0-9a-f]{16})')
+_LOCK = re.compile(r'^/dev/shm/(fastrtps_[0-9a-f]{16})_el$')
 
 
 def dead_segments(folder: Path = _FOLDER) -> List[str]:
@@ -21,9 +22,13 @@ def dead_segments(folder: Path = _FOLDER) -> List[str]:
             if _is_free(lock)]
 
 
-def mapped_segments(pid: int) -> Set[str]:
-    """Return the names of the Fast DDS segments that a process has mapped, its own and others'."""
-    return set(_SEGMENT.findall(Path(f'/proc/{pid}/maps').read_text()))
+def owned_segments(pid: int) -> Set[str]:
+    """Return the names of the Fast DDS segments of a living process: it has their locks open."""
+    names = set()
+    for link in Path(f'/proc/{pid}/fd').iterdir():
+        with suppress(OSError):             # closed meanwhile
+            names.update(_LOCK.findall(os.readlink(link)))
+    return names
 
 
 def remove_dead_segments(folder: Path = _FOLDER) -> List[str]:

@@ -13,7 +13,7 @@ from managed import ManagedRig
 from processes import children, folders, is_alive, n_files, n_threads, shared_files
 
 from longrecon_ros.synthetic.recipe import Production, Recipe
-from longrecon_ros.worker.remains import mapped_segments
+from longrecon_ros.worker.remains import owned_segments
 
 N = 26
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -206,4 +206,4 @@ def _busy(rig, frames):
     rig.send_info(frames[0])
     rig.send(frames[:N], is_patient=False)
     rig.wait(lambda: len(rig.odometry) >= 8)
-    return rig.worker(), mapped_segments(rig.process.pid) - mapped_segments(os.getpid())
+    return rig.worker(), owned_segments(rig.process.pid)
