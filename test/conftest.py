@@ -23,6 +23,7 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
     # as many processes as cores
     os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+
 def painted_once(paint):
     """Return a maker of scenes that keeps them: painting a street takes seconds."""
     @functools.lru_cache(maxsize=2)

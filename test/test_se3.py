@@ -32,6 +32,13 @@ def test_group_axioms(a, b, c):
     np.testing.assert_allclose(a @ se3.relative(a, b), b, atol=1e-10)
 
 
+@given(poses(), TRANSLATION, AXIS)
+def test_the_adjoint_takes_a_twist_to_the_other_frame(T, linear, angular):
+    twist = np.array([*linear, *angular])
+    np.testing.assert_allclose(se3.exp(se3.adjoint(T) @ twist) @ T, T @ se3.exp(twist),
+                               atol=1e-8, rtol=1e-8)
+
+
 @given(AXIS, ANGLE)
 def test_so3_exp_is_a_rotation_and_log_undoes_it(axis, angle):
     R = se3.so3_exp(rotvec(axis, angle))

@@ -53,6 +53,18 @@ def hat(w: np.ndarray) -> np.ndarray:
     return W
 
 
+def adjoint(T: np.ndarray) -> np.ndarray:
+    """Return the matrices (..., 6, 6) of T_a_b (..., 4, 4) that take twists from frame b to a.
+
+    A twist is (linear, angular): ``T @ exp(x) == exp(adjoint(T) @ x) @ T``.
+    """
+    R = T[..., :3, :3]
+    A = np.zeros(T.shape[:-2] + (6, 6))
+    A[..., :3, :3] = A[..., 3:, 3:] = R
+    A[..., :3, 3:] = hat(T[..., :3, 3]) @ R
+    return A
+
+
 def so3_exp(w: np.ndarray) -> np.ndarray:
     """Return the rotations (..., 3, 3) of rotation vectors (..., 3) rad (Rodrigues)."""
     W = hat(w)

@@ -5,7 +5,7 @@ import itertools
 import os
 import socket
 import tempfile
-from typing import Any, Dict, Iterator, Mapping, Optional
+from typing import Dict, Iterator, Mapping, Optional
 
 from ..config import default_path
 from ..errors import LongreconError
@@ -45,20 +45,6 @@ def own_domain(domain: Optional[int] = None) -> Iterator[int]:
         stack.callback(_restore, before)
         os.environ.update(added)
         yield number
-
-
-def leave(node: Any) -> None:
-    """Destroy what others find of an rclpy node; the rest goes with its context or process.
-
-    For a node whose peers may just have died: destroying all of it then has been seen to crash in
-    the middleware (rclpy 7.1, Fast DDS 2.14).
-    """
-    for publisher in list(node.publishers):
-        node.destroy_publisher(publisher)
-    for subscription in list(node.subscriptions):
-        node.destroy_subscription(subscription)
-    for client in list(node.clients):
-        node.destroy_client(client)
 
 
 def _local(domain: int) -> Dict[str, str]:

@@ -161,7 +161,7 @@ class Odometer:
         step = self.T_base_camera @ step @ self._inverse
         # of the middle of the step, which is the same as at its end up to its second order
         twist = np.concatenate([step[:3, :3].T @ step[:3, 3], se3.so3_log(step[:3, :3])]) / dt_s
-        J = _adjoint(self.T_base_camera)
+        J = se3.adjoint(self.T_base_camera)
         covariance = J @ _scaled(pose.step_covariance, scale.metres_per_unit) @ J.T / dt_s**2
         if np.isfinite(scale.sigma):
             covariance[:3, :3] += scale.sigma**2 * np.outer(twist[:3], twist[:3])
@@ -195,12 +195,3 @@ def _towards_identity(T_smooth_chain: np.ndarray, T_chain_camera: np.ndarray,
 def _scaled(covariance: np.ndarray, scale: float) -> np.ndarray:
     factors = np.repeat([scale, 1.0], 3)
     return covariance * np.outer(factors, factors)
-
-
-def _adjoint(T: np.ndarray) -> np.ndarray:
-    """Return the (6, 6) matrix that takes twists (linear, angular) from frame b to a."""
-    R, t = T[:3, :3], T[:3, 3]
-    J = np.zeros((6, 6))
-    J[:3, :3] = J[3:, 3:] = R
-    J[:3, 3:] = se3.hat(t) @ R
-    return J

@@ -1,19 +1,16 @@
 """A bag through the live node: started, fed over DDS without loss, asked to save, ended."""
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 import json
 import logging
 from pathlib import Path
 import tempfile
 import time
-from typing import Any, Callable, Dict, Iterator, Optional, Protocol
+from typing import Any, Callable, Dict, Optional, Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 from ..config import as_flat_dict, build, Config
@@ -21,9 +18,10 @@ from ..errors import InputError, LongreconError
 from ..io.trajectory_file import write_tum
 from ..types import Trajectory
 from .bag_player import BagPlayer, BagTopics, find_topics
-from .environment import leave, own_domain
+from .environment import own_domain
 from .node_config import NodeConfig
 from .node_process import NodeProcess
+from .peer import peer
 
 __all__ = ['find_topics', 'Progress', 'Replay', 'run_replay']
 
@@ -69,7 +67,7 @@ def run_replay(replay: Replay, out: Path, progress: Progress) -> Dict[str, Any]:
     with own_domain(replay.domain), tempfile.TemporaryDirectory(prefix='longrecon-') as name:
         process = NodeProcess(Path(name), _parameters(replay, out, Path(name)),
                               _remaps(replay.topics))
-        with process, _ros_node() as node:
+        with process, peer('longrecon_replay') as node:
             feeder = _Feeder(replay, process, node)
             feeder.feed(progress)
             feeder.save()
@@ -103,20 +101,6 @@ def _parameters(replay: Replay, out: Path, folder: Path) -> Dict[str, Any]:
         write_tum(file, replay.groundtruth)
         parameters['node.groundtruth_file'] = str(file)
     return parameters
-
-
-@contextmanager
-def _ros_node() -> Iterator[Node]:
-    """Yield a node of this process."""
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = Node('longrecon_replay')
-        try:
-            yield node
-        finally:
-            leave(node)
-    finally:
-        rclpy.try_shutdown()
 
 
 class _Feeder:

@@ -12,20 +12,19 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Set, Tuple
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
 import numpy as np
-import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from ..errors import LongreconError
 from ..memory import resident_mb
 from ..synthetic.recipe import Production, Recipe
 from ..worker.remains import dead_segments, owned_segments
-from .environment import leave, own_domain
+from .environment import own_domain
 from .messages import stamp_ns, time_message
 from .node_process import NodeProcess
+from .peer import peer
 
 _QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 _SETTLE_S = 60.0            # for the node to load its backbone and be found
@@ -94,15 +93,10 @@ def run_soak(soak: Soak, tell: Callable[[Row], None] = lambda row: None) -> Repo
                                        **dict(soak.parameters)}, {'image': 'camera/image'},
                               temporary=temporary)
         with process:
-            rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-            node = Node('longrecon_soak')
-            rig = _Rig(node, process)
-            try:
+            with peer('longrecon_soak') as node:
+                rig = _Rig(node, process)
                 rows = rig.run(soak, images, infos, tell)
                 segments = owned_segments(process.pid)
-            finally:
-                leave(node)
-                rclpy.try_shutdown()
             code = process.stop()
         # what others on this machine leave meanwhile is not ours
         left_files = {*segments.intersection(dead_segments()),

@@ -61,8 +61,6 @@ class WindowEvidence:
         points = freeze(self, 'local_points', np.float32, m, None, None, 3)
         freeze(self, 'confidence', np.float32, *points.shape[:3])
         if self.T_base_camera is not None:
-            T = freeze(self, 'T_base_camera', np.float64, 4, 4)
-            if not np.isfinite(T).all():
-                raise ValueError('WindowEvidence.T_base_camera: must be finite')
+            freeze(self, 'T_base_camera', np.float64, 4, 4, finite=True)
         if self.is_measured is not None:
             freeze(self, 'is_measured', np.bool_, n)

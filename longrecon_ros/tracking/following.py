@@ -98,9 +98,7 @@ def inherited(landmarks: Landmarks, T_odom_camera: np.ndarray) -> np.ndarray:
     if landmarks.inherited is None:
         return np.zeros((6, 6))
     # an error xi of that pose moves this one by Ad(T_here_there) xi
-    A, T = np.zeros((6, 6)), se3.relative(T_odom_camera, landmarks.T_new)
-    A[:3, :3] = A[3:, 3:] = T[:3, :3]
-    A[:3, 3:] = se3.hat(T[:3, 3]) @ T[:3, :3]
+    A = se3.adjoint(se3.relative(T_odom_camera, landmarks.T_new))
     return A @ landmarks.inherited @ A.T
 
 

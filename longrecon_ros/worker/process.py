@@ -230,7 +230,7 @@ def is_memory_short(error: BaseException) -> bool:
     return (isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError'
             or isinstance(error, cv2.error) and (
                 'Insufficient memory' in text or 'bad_alloc' in text)
-            or isinstance(error, RuntimeError) and text in _NO_THREAD)
+            or isinstance(error, RuntimeError) and any(words in text for words in _NO_THREAD))
 
 
 def _tell_fault(channel: Channel, error: BaseException) -> None:

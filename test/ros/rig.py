@@ -16,9 +16,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
-from longrecon_ros.ros.environment import leave, own_domain
+from longrecon_ros.ros.environment import own_domain
 from longrecon_ros.ros.messages import header, time_message, transform_message
 from longrecon_ros.ros.node_process import NodeProcess
+from longrecon_ros.ros.peer import leave
 
 RELIABLE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
@@ -84,8 +85,7 @@ class Rig:
             CameraInfo, f'{self._namespace}/camera/camera_info', RELIABLE)
         self._clock = self.node.create_publisher(Clock, '/clock', RELIABLE)
         self._static = self.node.create_publisher(TFMessage, '/tf_static', LATCHED)
-        self._services = {name: self.node.create_client(Trigger, f'{prefix}/{name}')
-                          for name in ('save', 'reset')}
+        self._services = {}
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
         arguments = ['-r', f'__ns:={self._namespace}'] if self._namespace else []
@@ -156,10 +156,8 @@ class Rig:
         self.wait(lambda: int(self.status['images taken']) >= n)
 
     def call(self, name):
-        """Call ~/save or ~/reset and return the response."""
-        answer = self._services[name].call_async(Trigger.Request())
-        self.wait(answer.done)
-        return answer.result()
+        """Call a Trigger of the node, such as ~/save, and return the response."""
+        return self.ask(Trigger, name)
 
     def wait(self, is_over, timeout_s=60.0):
         """Spin until something holds; AssertionError with the node's log after the time."""

@@ -10,9 +10,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from longrecon_ros.ros.diagnostics import Diagnostics, statuses
-from longrecon_ros.ros.environment import leave
 from longrecon_ros.ros.findings import Finding, Level
 from longrecon_ros.ros.health import Counts, Health, Latency, Percentiles, Rate, STAGES, TOTAL
+from longrecon_ros.ros.peer import leave
 from longrecon_ros.types import FrameState
 
 NOW_S = 1000.0

@@ -12,9 +12,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from longrecon_ros.ros.doctor import Doctor
 from longrecon_ros.ros.doctor_watch import Watch
 from longrecon_ros.ros.endpoints import choose_qos, offers_of, Request
-from longrecon_ros.ros.environment import leave
 from longrecon_ros.ros.findings import DoctorConfig, Level
 from longrecon_ros.ros.messages import header
+from longrecon_ros.ros.peer import leave
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 VOLATILE, LATCHED = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
