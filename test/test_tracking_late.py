@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tracked_films import EXACT, normalised, PERIOD_NS, shot, track, tracked, worst
+from tracked_films import drive, EXACT, normalised, PERIOD_NS, shot, track, tracked, worst
 
 from longrecon_ros.geometry import se3
 from longrecon_ros.geometry.camera import unproject
@@ -16,11 +16,6 @@ from longrecon_ros.tracking import (
 )
 from longrecon_ros.tracking.renewing import triangulate
 from longrecon_ros.types import FrameState
-
-
-def drive():
-    """Return two seconds of the street at 10 m/s, straight on and round a corner."""
-    return shot('street', range(18, 78), 10.0)
 
 
 def count(monkeypatch, module, name):
@@ -161,7 +156,8 @@ def test_the_way_of_a_late_reference_goes_on_while_the_camera_is_lost(monkeypatc
     assert states[-1] == FrameState.TRACKED and place_error(film, pose) < 0.05
 
 
-def test_a_reference_with_few_points_only_corrects():
+@pytest.mark.parametrize('which', ['few', 'far'])
+def test_a_reference_with_worse_points_only_corrects(which):
     film = drive()
     tracker = Tracker(EXACT)
     add(tracker, film, range(8))
@@ -170,10 +166,15 @@ def test_a_reference_with_few_points_only_corrects():
     true, n = film.reference(26), len(tracker._now.which)
     moved = se3.exp(np.array([0.5, 0.0, -0.3, 0.0, 0.2, 0.0]))
     part = np.zeros_like(true.confidence)
-    part[10:25, 26:38] = 1
+    if which == 'few':
+        part[10:25, 26:38] = 1
+    else:
+        part[true.local_points[..., 2] > 16] = 1
+    landmarks = tracker._landmarks
     tracker.set_reference(Reference(26, moved @ true.T_odom_camera, true.local_points, part,
                                     true.K))
     assert tracker.reference_id == 26 and len(tracker._now.which) == n
+    assert tracker._landmarks.uv is landmarks.uv
     for pose in add(tracker, film, range(34, 40)):
         assert pose.state == FrameState.TRACKED and pose.n_inliers > 40
         xi = se3.log(se3.relative(pose.T_odom_camera, moved @ film.T_odom_camera[pose.frame_id]))

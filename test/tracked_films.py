@@ -54,6 +54,11 @@ def shot(scene: str, frames: range = range(N_FRAMES), speed_mps: Optional[float]
                 np.stack([frame.T_world_camera for frame in frames]), depth)
 
 
+def drive() -> Shot:
+    """Return two seconds of the street at 10 m/s, straight on and round a corner."""
+    return shot('street', range(18, 78), 10.0)
+
+
 @lru_cache(maxsize=None)
 def bent(scene: str, model: str, coefficients: Tuple[float, ...]) -> Shot:
     """Return a shot as a lens with the same K shows it."""

@@ -9,8 +9,9 @@ from ..geometry import se3
 from .flow import as_bright, follow, is_inside
 from .history import Seen
 from .patches import refine
-from .pnp import locate, PoseFit, Sightings
+from .pnp import locate, PoseFit
 from .points import Landmarks, predicted, spread
+from .residuals import Sightings
 from .settings import TrackingConfig
 
 _MORE_LEVELS = 2

@@ -6,12 +6,13 @@ the variance of their residuals (Hartley and Zisserman, Multiple View Geometry, 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import Optional
 
 import cv2
 import numpy as np
 
 from ..geometry import se3
+from .residuals import depth_noise, median, residuals, Sightings, Terms, with_deviation
 from .settings import TrackingConfig
 
 _N_ROBUST, _N_FINAL = 8, 3
@@ -27,17 +28,8 @@ _LEAST_VARIANCE = 0.04
 """Of whitened residuals: fewer points than needed to tell may agree better by chance."""
 _CORRELATION = 2.0
 """Neighbouring patches err alike: the information counts this many times less."""
-
-
-class Sightings(NamedTuple):
-    """What one image says: where it shows which points."""
-
-    points: np.ndarray              # (n, 3) f64, odom
-    uv: np.ndarray                  # (n, 2) f64 px of the rectified working image
-    stretch: np.ndarray             # (n,) f64, rectified px per px of the image as it came
-    centre: np.ndarray              # (3,) f64, the reference's camera, odom
-    K: np.ndarray                   # (3, 3) f64 px
-    deviation: Optional[np.ndarray] = None      # (n, 3) f64, odom; None: `sigma_log_depth`
+_MORE_DEPTH_NOISE = 1.3
+"""Of the expected deviation of depths: from where on residuals overrule it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,14 +42,8 @@ class PoseFit:
     rmse_px: float                  # of the inliers
     misfit_px: float                # as rmse_px, but of what the depths' deviations do not explain
     depth: float                    # median over the inliers, odom units
-
-
-class _Terms(NamedTuple):
-    r: np.ndarray                   # (n, 2) whitened residuals
-    J: np.ndarray                   # (n, 2, 6) their derivatives by the pose
-    error_px: np.ndarray            # (n,)
-    depth: np.ndarray               # (n,)
-    is_ahead: np.ndarray            # (n,) bool
+    dilution: float                 # deviation of the place along the worst axis, odom units, if
+    #                                 residuals were as expected: what the points' places allow
 
 
 def locate(seen: Sightings, guess: np.ndarray, config: TrackingConfig) -> Optional[PoseFit]:
@@ -79,31 +65,46 @@ def locate(seen: Sightings, guess: np.ndarray, config: TrackingConfig) -> Option
 
 
 def _refined(seen: Sightings, T: np.ndarray, config: TrackingConfig) -> Optional[PoseFit]:
-    terms, width = _terms(seen, T, config), np.inf
-    for _ in range(_N_ROBUST):
-        length = np.hypot(terms.r[:, 0], terms.r[:, 1])
-        width = max(_GATE, min(width, 1.5 * _median(length)))
-        weight = np.where(terms.is_ahead, (1 + (length / width) ** 2) ** -2, 0.0)
-        T, step = _stepped(T, terms, weight)
+    T, terms = _robust(seen, T, config)
+    if T is None:
+        return None
+    # of a late reference's depths: else its near points, which tell most, are taken for outliers
+    factor = depth_noise(terms, config.sigma_px * seen.stretch, config.min_inliers)
+    if factor > _MORE_DEPTH_NOISE:
+        seen = with_deviation(seen, factor, config)
+        T, terms = _robust(seen, T, config)
+    for _ in range(_N_FINAL):
         if T is None:
             return None
-        terms = _terms(seen, T, config)
-        if step < _SMALL_STEP and width == _GATE:
-            break
-    for _ in range(_N_FINAL):
         is_inlier = _inliers(terms)
         if np.count_nonzero(is_inlier) < config.min_inliers:
             return None
         T, step = _stepped(T, terms, is_inlier.astype(np.float64))
+        if T is not None:
+            terms = residuals(seen, T, config)
+            if step < _SMALL_STEP:
+                break
+    return None if T is None else _judged(seen, T, terms, config)
+
+
+def _robust(seen: Sightings, T: np.ndarray, config: TrackingConfig):
+    """Return the pose that most sightings agree with, and its terms; (None, None) where none is.
+    """
+    terms, width = residuals(seen, T, config), np.inf
+    for _ in range(_N_ROBUST):
+        length = np.hypot(terms.r[:, 0], terms.r[:, 1])
+        width = max(_GATE, min(width, 1.5 * median(length)))
+        weight = np.where(terms.is_ahead, (1 + (length / width) ** 2) ** -2, 0.0)
+        T, step = _stepped(T, terms, weight)
         if T is None:
-            return None
-        terms = _terms(seen, T, config)
-        if step < _SMALL_STEP:
+            return None, None
+        terms = residuals(seen, T, config)
+        if step < _SMALL_STEP and width == _GATE:
             break
-    return _judged(seen, T, terms, config)
+    return T, terms
 
 
-def _judged(seen: Sightings, T: np.ndarray, terms: _Terms, config: TrackingConfig
+def _judged(seen: Sightings, T: np.ndarray, terms: Terms, config: TrackingConfig
             ) -> Optional[PoseFit]:
     is_inlier = _inliers(terms)
     n = int(is_inlier.sum())
@@ -112,7 +113,9 @@ def _judged(seen: Sightings, T: np.ndarray, terms: _Terms, config: TrackingConfi
     J = terms.J[is_inlier].reshape(-1, 6)
     variance = float((terms.r[is_inlier] ** 2).sum() / (2 * n - 6))
     try:
-        covariance = np.linalg.inv(J.T @ J) * max(variance, _LEAST_VARIANCE) * _CORRELATION
+        expected = np.linalg.inv(J.T @ J)
+        dilution = float(np.sqrt(np.linalg.eigvalsh(expected[:3, :3])[-1]))
+        covariance = expected * max(variance, _LEAST_VARIANCE) * _CORRELATION
     except np.linalg.LinAlgError:
         return None
     if not (np.diag(covariance) > 0).all():
@@ -121,18 +124,18 @@ def _judged(seen: Sightings, T: np.ndarray, terms: _Terms, config: TrackingConfi
     way = T[:3, :3].T @ (T[:3, 3] - seen.centre) * config.sigma_log_scale
     covariance[:3, :3] += np.outer(way, way)
     return PoseFit(T, (covariance + covariance.T) / 2, is_inlier,
-                   float(np.sqrt((terms.error_px[is_inlier] ** 2).mean())),
+                   float(np.sqrt((terms.r_px[is_inlier] ** 2).sum(axis=1).mean())),
                    config.sigma_px * float(np.sqrt((terms.r[is_inlier] ** 2).sum() / n)),
-                   _median(terms.depth[is_inlier]))
+                   median(terms.depth[is_inlier]), dilution)
 
 
-def _inliers(terms: _Terms) -> np.ndarray:
+def _inliers(terms: Terms) -> np.ndarray:
     length = np.hypot(terms.r[:, 0], terms.r[:, 1])
-    deviation = max(1.0, _median(length) / _RAYLEIGH_MEDIAN)
+    deviation = max(1.0, median(length) / _RAYLEIGH_MEDIAN)
     return terms.is_ahead & (length < _GATE * deviation)
 
 
-def _stepped(T: np.ndarray, terms: _Terms, weight: np.ndarray):
+def _stepped(T: np.ndarray, terms: Terms, weight: np.ndarray):
     """One Gauss-Newton step: the pose, and the largest part of the step; None where it fails."""
     J, r = terms.J.reshape(-1, 6), terms.r.ravel()
     JW = J * np.repeat(weight, 2)[:, None]
@@ -144,55 +147,11 @@ def _stepped(T: np.ndarray, terms: _Terms, weight: np.ndarray):
         return None, np.inf
     if not np.isfinite(step).all() or not terms.is_ahead.any() or np.abs(step[3:]).max() > 1.0:
         return None, np.inf
-    way = np.abs(step[:3]).max() / _median(terms.depth[terms.is_ahead])
+    way = np.abs(step[:3]).max() / median(terms.depth[terms.is_ahead])
     # equal to exp(step) to first order, and many times as fast
     moved = np.eye(4)
     moved[:3, :3], moved[:3, 3] = cv2.Rodrigues(step[3:])[0], step[:3]
     return T @ moved, max(float(way), float(np.abs(step[3:]).max()))
-
-
-def _median(values: np.ndarray) -> float:
-    """The upper median; several times as fast as numpy's on few values."""
-    return float(np.sort(values)[len(values) // 2])
-
-
-def _terms(seen: Sightings, T: np.ndarray, config: TrackingConfig) -> _Terms:
-    """Whitened residuals of a pose, with their derivatives by xi of T exp(xi).
-
-    With x = X / Z: du/dX_c = fx / Z (1, s, -(x + s y)), and X_c moves by -v + X_c x w.
-    """
-    R, K = T[:3, :3], seen.K
-    X = (seen.points - T[:3, 3]) @ R
-    is_ahead = X[:, 2] > 1e-9
-    iz = 1.0 / np.where(is_ahead, X[:, 2], 1.0)
-    xy = X[:, :2] * iz[:, None]
-    r = xy @ K[:2, :2].T + K[:2, 2] - seen.uv
-    A = np.empty((len(X), 2, 3))
-    A[:, :, :2] = K[:2, :2] * iz[:, None, None]
-    A[:, :, 2] = -(xy @ K[:2, :2].T) * iz[:, None]
-    J = np.empty((len(X), 2, 6))
-    J[:, :, :3] = -A
-    x, y, z = X[:, 0, None], X[:, 1, None], X[:, 2, None]
-    J[:, :, 3] = A[:, :, 1] * z - A[:, :, 2] * y
-    J[:, :, 4] = A[:, :, 2] * x - A[:, :, 0] * z
-    J[:, :, 5] = A[:, :, 0] * y - A[:, :, 1] * x
-    error_px = np.hypot(r[:, 0], r[:, 1])
-    # of the depth along the ray of the camera that measured it
-    deviation = (config.sigma_log_depth * (seen.points - seen.centre)
-                 if seen.deviation is None else seen.deviation)
-    by_depth = np.einsum('nij,nj->ni', A, deviation @ R)
-    r, J = _whitened(r, J, config.sigma_px * seen.stretch, by_depth)
-    return _Terms(np.where(is_ahead[:, None], r, 1e3), J, error_px, X[:, 2], is_ahead)
-
-
-def _whitened(r: np.ndarray, J: np.ndarray, sigma: np.ndarray, b: np.ndarray):
-    """Multiply with the root of the inverse of sigma^2 I + b b^T (n, 2, 2), in closed form."""
-    square = (b * b).sum(axis=1)
-    shrink = 1 - sigma / np.sqrt(sigma**2 + square)
-    factor = (shrink / np.maximum(square, 1e-300))[:, None] * b
-    r = r - factor * (b * r).sum(axis=1, keepdims=True)
-    J = J - factor[..., None] * np.einsum('ni,nij->nj', b, J)[:, None]
-    return r / sigma[:, None], J / sigma[:, None, None]
 
 
 def _anew(seen: Sightings, config: TrackingConfig) -> Optional[np.ndarray]:

@@ -31,7 +31,8 @@ class TrackingConfig:
     sigma_px: float = 0.3
     """Expected deviation of a point's position; the residuals correct it."""
     sigma_log_depth: float = 0.02
-    """Expected relative deviation of the depth of each point."""
+    """Expected relative deviation of the depth of each point; residuals may say that it is more.
+    """
     sigma_log_scale: float = 0.01
     """Expected relative deviation that all depths of a reference share."""
     min_inliers: int = 20
