@@ -102,6 +102,7 @@ RANGES: Mapping[str, Tuple[Number, Number]] = {
     'tracking.sigma_px': (0.0, 10.0),
     'tracking.sigma_log_depth': _RATIO,
     'tracking.sigma_log_scale': _RATIO,
+    'tracking.sigma_acceleration': (0.0, 1000.0),
     'tracking.min_inliers': (8, 1000),
     'tracking.min_share': _RATIO,
     'tracking.max_rmse_px': (0.0, 100.0),

@@ -9,7 +9,7 @@ from ..geometry import se3
 from .flow import as_bright, follow, is_inside
 from .history import Seen
 from .patches import refine
-from .pnp import locate, PoseFit
+from .pnp import locate, PoseFit, Prior
 from .points import Landmarks, predicted, spread
 from .residuals import Sightings
 from .settings import TrackingConfig
@@ -50,28 +50,29 @@ class Step(NamedTuple):
 
 
 def advance(landmarks: Landmarks, origin: Followed, start: Followed, seen: Seen,
-            guess: Optional[np.ndarray], config: TrackingConfig) -> Step:
+            guess: Optional[np.ndarray], config: TrackingConfig,
+            prior: Optional[Prior] = None) -> Step:
     """Follow points into another image and measure its pose: roughly, then by refined places.
 
     ``guess`` is the pose (4, 4) expected there: flow begins where it puts the points. None: they
-    are sought where they were, with more levels.
+    are sought where they were, with more levels. ``prior`` has a say in the place.
     """
     uv, found = _flow(landmarks, start, seen, guess, config)
     n_found = int(found.sum())
     rough = _located(landmarks, seen, start.which[found], uv[found],
-                     start.T_odom_camera if guess is None else guess, config)
+                     start.T_odom_camera if guess is None else guess, config, prior)
     if rough is None:
         return Step(None, None, n_found)
     which, uv, fit = rough
     uv, found = refine(landmarks, origin.seen, seen, fit.T_odom_camera, which, uv,
                        config.patch_px, _MAX_MOVE_PX)
-    fine = _located(landmarks, seen, which[found], uv[found], fit.T_odom_camera, config)
+    fine = _located(landmarks, seen, which[found], uv[found], fit.T_odom_camera, config, prior)
     which, uv, fit = rough if fine is None else fine
     return Step(Followed(seen, fit.T_odom_camera, which, uv), fit, n_found)
 
 
 def _located(landmarks: Landmarks, seen: Seen, which: np.ndarray, uv: np.ndarray,
-             guess: np.ndarray, config: TrackingConfig
+             guess: np.ndarray, config: TrackingConfig, prior: Optional[Prior]
              ) -> Optional[Tuple[np.ndarray, np.ndarray, PoseFit]]:
     """Measure a pose by landmarks: which of them agree, where they are, and the pose."""
     flat, stretch = seen.lens.rectify(uv)
@@ -79,7 +80,7 @@ def _located(landmarks: Landmarks, seen: Seen, which: np.ndarray, uv: np.ndarray
     which, uv = which[known], uv[known]
     fit = locate(Sightings(landmarks.points[which], flat[known], stretch[known],
                            landmarks.centre, landmarks.K, landmarks.deviation[which]),
-                 guess, config)
+                 guess, config, prior)
     if fit is None:
         return None
     return which[fit.is_inlier], uv[fit.is_inlier], _with_inherited(landmarks, fit)

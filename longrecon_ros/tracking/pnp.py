@@ -3,16 +3,19 @@
 Gauss-Newton on whitened residuals with redescending weights (Geman and McClure 1985), on inliers
 alone at the end. The covariance is the inverse of the information that the inliers give, times
 the variance of their residuals (Hartley and Zisserman, Multiple View Geometry, 5.2).
+
+Points far away, all about as far, hardly tell a way from a turn: small errors that they share
+move the pose by many of its deviations. There the expected place has a say (`Prior`).
 """
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import cv2
 import numpy as np
 
 from ..geometry import se3
-from .residuals import depth_noise, median, residuals, Sightings, Terms, with_deviation
+from .residuals import median, residuals, Sightings, Terms
 from .settings import TrackingConfig
 
 _N_ROBUST, _N_FINAL = 8, 3
@@ -28,8 +31,13 @@ _LEAST_VARIANCE = 0.04
 """Of whitened residuals: fewer points than needed to tell may agree better by chance."""
 _CORRELATION = 2.0
 """Neighbouring patches err alike: the information counts this many times less."""
-_MORE_DEPTH_NOISE = 1.3
-"""Of the expected deviation of depths: from where on residuals overrule it."""
+
+
+class Prior(NamedTuple):
+    """Where the camera should be: a pose whose place is known to about ``sigma``."""
+
+    T_odom_camera: np.ndarray       # (4, 4) f64
+    sigma: float                    # deviation along each axis, median depths
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,21 +50,21 @@ class PoseFit:
     rmse_px: float                  # of the inliers
     misfit_px: float                # as rmse_px, but of what the depths' deviations do not explain
     depth: float                    # median over the inliers, odom units
-    dilution: float                 # deviation of the place along the worst axis, odom units, if
-    #                                 residuals were as expected: what the points' places allow
 
 
-def locate(seen: Sightings, guess: np.ndarray, config: TrackingConfig) -> Optional[PoseFit]:
+def locate(seen: Sightings, guess: np.ndarray, config: TrackingConfig,
+           prior: Optional[Prior] = None) -> Optional[PoseFit]:
     """Return the pose (T_odom_camera) that most sightings agree with, near ``guess`` or anywhere.
 
-    None where there is none or it is not determined.
+    None where there is none or it is not determined. The covariance is that of the sightings,
+    without the ``prior``.
     """
     if len(seen.points) < config.min_inliers:
         return None
-    fit = _refined(seen, guess, config)
+    fit = _refined(seen, guess, config, prior)
     if fit is None or fit.is_inlier.mean() < _MIN_RAW or fit.misfit_px > config.max_rmse_px:
         other = _anew(seen, config)
-        again = None if other is None else _refined(seen, other, config)
+        again = None if other is None else _refined(seen, other, config, prior)
         if again is not None and (fit is None
                                   or again.misfit_px <= config.max_rmse_px < fit.misfit_px
                                   or again.is_inlier.sum() > fit.is_inlier.sum()):
@@ -64,44 +72,30 @@ def locate(seen: Sightings, guess: np.ndarray, config: TrackingConfig) -> Option
     return fit
 
 
-def _refined(seen: Sightings, T: np.ndarray, config: TrackingConfig) -> Optional[PoseFit]:
-    T, terms = _robust(seen, T, config)
-    if T is None:
-        return None
-    # of a late reference's depths: else its near points, which tell most, are taken for outliers
-    factor = depth_noise(terms, config.sigma_px * seen.stretch, config.min_inliers)
-    if factor > _MORE_DEPTH_NOISE:
-        seen = with_deviation(seen, factor, config)
-        T, terms = _robust(seen, T, config)
-    for _ in range(_N_FINAL):
-        if T is None:
-            return None
-        is_inlier = _inliers(terms)
-        if np.count_nonzero(is_inlier) < config.min_inliers:
-            return None
-        T, step = _stepped(T, terms, is_inlier.astype(np.float64))
-        if T is not None:
-            terms = residuals(seen, T, config)
-            if step < _SMALL_STEP:
-                break
-    return None if T is None else _judged(seen, T, terms, config)
-
-
-def _robust(seen: Sightings, T: np.ndarray, config: TrackingConfig):
-    """Return the pose that most sightings agree with, and its terms; (None, None) where none is.
-    """
+def _refined(seen: Sightings, T: np.ndarray, config: TrackingConfig, prior: Optional[Prior]
+             ) -> Optional[PoseFit]:
     terms, width = residuals(seen, T, config), np.inf
     for _ in range(_N_ROBUST):
         length = np.hypot(terms.r[:, 0], terms.r[:, 1])
         width = max(_GATE, min(width, 1.5 * median(length)))
         weight = np.where(terms.is_ahead, (1 + (length / width) ** 2) ** -2, 0.0)
-        T, step = _stepped(T, terms, weight)
+        T, step = _stepped(T, terms, weight, prior)
         if T is None:
-            return None, None
+            return None
         terms = residuals(seen, T, config)
         if step < _SMALL_STEP and width == _GATE:
             break
-    return T, terms
+    for _ in range(_N_FINAL):
+        is_inlier = _inliers(terms)
+        if np.count_nonzero(is_inlier) < config.min_inliers:
+            return None
+        T, step = _stepped(T, terms, is_inlier.astype(np.float64), prior)
+        if T is None:
+            return None
+        terms = residuals(seen, T, config)
+        if step < _SMALL_STEP:
+            break
+    return _judged(seen, T, terms, config)
 
 
 def _judged(seen: Sightings, T: np.ndarray, terms: Terms, config: TrackingConfig
@@ -113,9 +107,7 @@ def _judged(seen: Sightings, T: np.ndarray, terms: Terms, config: TrackingConfig
     J = terms.J[is_inlier].reshape(-1, 6)
     variance = float((terms.r[is_inlier] ** 2).sum() / (2 * n - 6))
     try:
-        expected = np.linalg.inv(J.T @ J)
-        dilution = float(np.sqrt(np.linalg.eigvalsh(expected[:3, :3])[-1]))
-        covariance = expected * max(variance, _LEAST_VARIANCE) * _CORRELATION
+        covariance = np.linalg.inv(J.T @ J) * max(variance, _LEAST_VARIANCE) * _CORRELATION
     except np.linalg.LinAlgError:
         return None
     if not (np.diag(covariance) > 0).all():
@@ -126,7 +118,7 @@ def _judged(seen: Sightings, T: np.ndarray, terms: Terms, config: TrackingConfig
     return PoseFit(T, (covariance + covariance.T) / 2, is_inlier,
                    float(np.sqrt((terms.r_px[is_inlier] ** 2).sum(axis=1).mean())),
                    config.sigma_px * float(np.sqrt((terms.r[is_inlier] ** 2).sum() / n)),
-                   median(terms.depth[is_inlier]), dilution)
+                   median(terms.depth[is_inlier]))
 
 
 def _inliers(terms: Terms) -> np.ndarray:
@@ -135,19 +127,26 @@ def _inliers(terms: Terms) -> np.ndarray:
     return terms.is_ahead & (length < _GATE * deviation)
 
 
-def _stepped(T: np.ndarray, terms: Terms, weight: np.ndarray):
+def _stepped(T: np.ndarray, terms: Terms, weight: np.ndarray, prior: Optional[Prior]):
     """One Gauss-Newton step: the pose, and the largest part of the step; None where it fails."""
     J, r = terms.J.reshape(-1, 6), terms.r.ravel()
     JW = J * np.repeat(weight, 2)[:, None]
-    H = JW.T @ J
+    H, g = JW.T @ J, JW.T @ r
     H[np.diag_indices(6)] *= 1 + 1e-9
+    if not terms.is_ahead.any():
+        return None, np.inf
+    depth = median(terms.depth[terms.is_ahead])
+    if prior is not None:
+        information = 1 / (prior.sigma * depth) ** 2
+        H[[0, 1, 2], [0, 1, 2]] += information
+        g[:3] += information * (T[:3, 3] - prior.T_odom_camera[:3, 3]) @ T[:3, :3]
     try:
-        step = -np.linalg.solve(H, JW.T @ r)
+        step = -np.linalg.solve(H, g)
     except np.linalg.LinAlgError:
         return None, np.inf
-    if not np.isfinite(step).all() or not terms.is_ahead.any() or np.abs(step[3:]).max() > 1.0:
+    if not np.isfinite(step).all() or np.abs(step[3:]).max() > 1.0:
         return None, np.inf
-    way = np.abs(step[:3]).max() / median(terms.depth[terms.is_ahead])
+    way = np.abs(step[:3]).max() / depth
     # equal to exp(step) to first order, and many times as fast
     moved = np.eye(4)
     moved[:3, :3], moved[:3, 3] = cv2.Rodrigues(step[3:])[0], step[:3]

@@ -31,10 +31,11 @@ class TrackingConfig:
     sigma_px: float = 0.3
     """Expected deviation of a point's position; the residuals correct it."""
     sigma_log_depth: float = 0.02
-    """Expected relative deviation of the depth of each point; residuals may say that it is more.
-    """
+    """Expected relative deviation of the depth of each point."""
     sigma_log_scale: float = 0.01
     """Expected relative deviation that all depths of a reference share."""
+    sigma_acceleration: float = 1.0
+    """Expected deviation of the camera's acceleration from none, median depths per s^2."""
     min_inliers: int = 20
     min_share: float = 0.4
     """Of the points found, so many must agree with the pose."""
@@ -53,7 +54,7 @@ class TrackingConfig:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f'{name}: expected {low} to {high}, got {getattr(self, name)}')
         for name, high in (('round_trip_px', 10), ('sigma_px', 10), ('max_rmse_px', 100),
-                           ('max_step', 10), ('max_turn_deg', 180)):
+                           ('max_step', 10), ('sigma_acceleration', 1000), ('max_turn_deg', 180)):
             if not 0 < getattr(self, name) <= high:
                 raise ValueError(f'{name}: expected above 0 and at most {high}, got '
                                  f'{getattr(self, name)}')

@@ -24,7 +24,7 @@ from ..types import FrameState
 from .catching_up import begin, catch_up, Walk
 from .following import advance, Followed, in_view, is_good, Refill, Step
 from .history import History, Seen
-from .pnp import PoseFit
+from .pnp import Prior
 from .points import choose, Landmarks
 from .records import Camera, Reference, TrackedPose
 from .renewing import moved, Renewal
@@ -62,7 +62,6 @@ class Tracker:
         self._reference_id: Optional[int] = None
         self._walk: Optional[Walk] = None           # the way to the newest image, where it is long
         self._motion: Optional[np.ndarray] = None   # (6,) a second, in the camera's frame
-        self._fit: Optional[PoseFit] = None         # of the last good image
         self._renewal = Renewal(self._config)
         self._n_missed = 0                          # images since the last good one
         self._n_since_refill = 0
@@ -110,8 +109,8 @@ class Tracker:
         A reference is ignored when its image is not kept any more, when too few of its pixels
         are of use, or when it does not reach the newest image and the present one does. Where
         the present one is lost, too, `add` goes on with the way. Where it reaches the newest
-        image with few points, or ones that fix it worse, only its pose is taken. After the first
-        reference all this takes at most 4 flows with their refinements.
+        image with few points, only its pose is taken. After the first reference all this takes
+        at most 4 flows with their refinements.
         """
         images = self._history.since(reference.frame_id)
         if not images:
@@ -146,13 +145,7 @@ class Tracker:
         return news
 
     def _is_thin(self, step: Step) -> bool:
-        """Tell whether a reference came to far fewer points than are followed now, or to worse.
-
-        Points that a late reference finds are those that stay in view for long: far ones. To
-        follow them alone makes the pose jitter.
-        """
-        if self._fit is not None and step.fit.dilution > self._fit.dilution:
-            return True
+        """Tell whether a reference came to far fewer points than are followed now."""
         n = len(step.followed.which)
         return n < _FEW_SHARE * self._config.n_points and 2 * n < len(self._now.which)
 
@@ -172,7 +165,6 @@ class Tracker:
 
     def _take_up(self, origin: Followed, steps: List[Step], images: List[Seen]) -> None:
         here = [origin] + [step.followed for step in steps]
-        self._fit = steps[-1].fit if steps else None
         self._now = here[-1] if steps else in_view(self._landmarks, origin, origin.seen,
                                                    origin.T_odom_camera, self._config)
         if self._motion is None or self._n_missed:
@@ -216,11 +208,19 @@ class Tracker:
         else:
             ways = [(in_view(self._landmarks, self._origin, seen, now.T_odom_camera, config),
                      now.T_odom_camera)]
+        prior = self._prior(seen)
         for start, guess in ways:
-            step = advance(self._landmarks, self._origin, start, seen, guess, config)
+            step = advance(self._landmarks, self._origin, start, seen, guess, config, prior)
             if is_good(step, now, n_images, config):
                 return step
         return None
+
+    def _prior(self, seen: Seen) -> Optional[Prior]:
+        """Return where the camera comes to unless it has changed its motion; None if unknown."""
+        dt_s = (seen.stamp_ns - self._now.seen.stamp_ns) * 1e-9
+        if self._motion is None or self._n_missed or dt_s <= 0:
+            return None
+        return Prior(self._predicted(seen), self._config.sigma_acceleration * dt_s**2)
 
     def _predicted(self, seen: Seen) -> np.ndarray:
         T = self._now.T_odom_camera
@@ -231,7 +231,6 @@ class Tracker:
 
     def _accept(self, step: Step) -> None:
         self._remember_motion(self._now, step.followed)
-        self._fit = step.fit
         self._now, self._newest, self._n_missed = step.followed, step.followed, 0
         step.followed.seen.T_odom_camera = step.followed.T_odom_camera
         self._n_since_refill += 1
