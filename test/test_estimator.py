@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
+from street import frames_of, street, true_base
 
 from longrecon_ros import config
 from longrecon_ros.config import build
-from longrecon_ros.geometry import se3
 from longrecon_ros.io.calibration import Calibration
 from longrecon_ros.pipeline import Pipeline
 from longrecon_ros.ros.estimator import Estimator
 from longrecon_ros.scale import ScaleConfig
-from longrecon_ros.synthetic.recipe import Production, Recipe
 from longrecon_ros.tracking import TrackingConfig
 from longrecon_ros.types import FrameState
 from longrecon_ros.worker.messages import read_step, step_message
@@ -21,13 +20,13 @@ N = 36
 @pytest.fixture(scope='module')
 def production():
     """Return a drive down a street."""
-    return Production.of(Recipe('street', n_frames=N, size=(320, 240)))
+    return street(N)
 
 
 @pytest.fixture(scope='module')
 def frames(production):
     """Return the frames of the drive."""
-    return [production.film.frame(i).to_frame() for i in range(N)]
+    return frames_of(production)
 
 
 @pytest.fixture(scope='module')
@@ -53,12 +52,11 @@ def windows(frames, conf):
     [15, 15, 19, 34, 37, 46], [8, 12, 18, 34, 37, 37], [8, 25, 25, 34, 35, 35],
     [17, 26, 30, 31, 31, 33], [14, 17, 17, 34, 40, 40], [7, 12, 17, 22, 27, 32]])
 def test_late_windows_make_no_step_a_jump(due, production, frames, windows, conf):
-    E = production.world.T_base_camera
-    start = production.film.pose(0)
-    truth = [E @ se3.relative(start, production.film.pose(i)) @ se3.inverse(E) for i in range(N)]
+    truth = [true_base(production, i) for i in range(N)]
     estimator = Estimator(build(TrackingConfig, conf.tracking), ScaleConfig(source='wheel'),
                           lambda: 1.0)
-    estimator.begin(Calibration(frames[0].K, np.zeros(5), 'plumb_bob', (320, 240)), E)
+    estimator.begin(Calibration(frames[0].K, np.zeros(5), 'plumb_bob', (320, 240)),
+                    production.world.T_base_camera)
     states, n = {}, 0
     for i, frame in enumerate(frames):
         estimator.add_wheel(frame.stamp_ns, truth[i])

@@ -43,11 +43,13 @@ def residuals(seen: Sightings, T: np.ndarray, config: TrackingConfig) -> Terms:
     pose is biased by several of its deviations as soon as the camera has moved on.
     """
     R, K, sigma_px = T[:3, :3], seen.K[:2, :2], config.sigma_px * seen.stretch
-    X, D = (seen.points - T[:3, 3]) @ R, _deviation(seen, config) @ R
+    deviation = (config.sigma_log_depth * (seen.points - seen.centre) if seen.deviation is None
+                 else seen.deviation)
+    X, D = (seen.points - T[:3, 3]) @ R, deviation @ R
     depth = X[:, 2]
     is_ahead = depth > 1e-9
     target = seen.uv - seen.K[:2, 2]
-    flat, by_depth = _projected(X, D, is_ahead, K)
+    flat, by_depth, iz = _projected(X, D, is_ahead, K)
     linear = r_px = flat - target
     if D.any():
         most = np.minimum(_MOST_SHIFT, (1 - _MIN_DEPTH) * np.abs(depth)
@@ -55,9 +57,9 @@ def residuals(seen: Sightings, T: np.ndarray, config: TrackingConfig) -> Terms:
         shift = np.clip(-_dot(by_depth, r_px) / (sigma_px**2 + _dot(by_depth, by_depth)),
                         -most, most)
         X = X + shift[:, None] * D
-        flat, by_depth = _projected(X, D, is_ahead, K)
+        flat, by_depth, iz = _projected(X, D, is_ahead, K)
         linear = flat - target - shift[:, None] * by_depth
-    white, J = _whitened(linear, _by_pose(X, flat, is_ahead, K), sigma_px, by_depth)
+    white, J = _whitened(linear, _by_pose(X, flat, iz, K), sigma_px, by_depth)
     return Terms(np.where(is_ahead[:, None], white, 1e3), J, r_px, depth, is_ahead)
 
 
@@ -66,32 +68,23 @@ def median(values: np.ndarray) -> float:
     return float(np.sort(values)[len(values) // 2])
 
 
-def _deviation(seen: Sightings, config: TrackingConfig) -> np.ndarray:
-    return (config.sigma_log_depth * (seen.points - seen.centre) if seen.deviation is None
-            else seen.deviation)
-
-
 def _projected(X: np.ndarray, D: np.ndarray, is_ahead: np.ndarray, K: np.ndarray
-               ) -> Tuple[np.ndarray, np.ndarray]:
+               ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return pixels (n, 2) of points (n, 3), off the centre, and their derivatives along D (n, 3).
 
-    ``K`` (2, 2) is the camera matrix without its last row and column.
+    Comes with the inverse depths (n, 1). ``K`` (2, 2) is the camera matrix without its last row
+    and column.
     """
-    iz = _inverse_depth(X, is_ahead)
+    iz = 1.0 / np.where(is_ahead, X[:, 2], 1.0)[:, None]
     flat = (X[:, :2] * iz) @ K.T
-    return flat, (D[:, :2] @ K.T - flat * D[:, 2:]) * iz
+    return flat, (D[:, :2] @ K.T - flat * D[:, 2:]) * iz, iz
 
 
-def _inverse_depth(X: np.ndarray, is_ahead: np.ndarray) -> np.ndarray:
-    return 1.0 / np.where(is_ahead, X[:, 2], 1.0)[:, None]
-
-
-def _by_pose(X: np.ndarray, flat: np.ndarray, is_ahead: np.ndarray, K: np.ndarray) -> np.ndarray:
+def _by_pose(X: np.ndarray, flat: np.ndarray, iz: np.ndarray, K: np.ndarray) -> np.ndarray:
     """Return the derivatives (n, 2, 6) of pixels by xi of T exp(xi).
 
     With x = X / Z: du/dX = fx / Z (1, s, -(x + s y)), and X moves by -v + X x w.
     """
-    iz = _inverse_depth(X, is_ahead)
     J = np.empty((len(X), 2, 6))
     J[:, :, :2] = -K * iz[:, :, None]
     J[:, :, 2] = flat * iz

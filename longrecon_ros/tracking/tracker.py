@@ -198,9 +198,10 @@ class Tracker:
     def _measured(self, seen: Seen) -> Optional[Step]:
         """Follow the points into an image: in up to two ways after a good one, else in one."""
         now, config = self._now, self._config
-        n_images = self._n_missed + 1
+        n_images, prior = self._n_missed + 1, None
         if self._n_missed == 0:
-            ways = [(now, self._predicted(seen)), (now, None)]
+            expected = self._predicted(seen)
+            ways, prior = [(now, expected), (now, None)], self._prior(seen, expected)
         elif self._n_missed < _MAX_COAST and self._n_missed % 2 == 0:
             ways = [(now, self._predicted(seen))]
         elif self._n_missed % 2:
@@ -208,19 +209,18 @@ class Tracker:
         else:
             ways = [(in_view(self._landmarks, self._origin, seen, now.T_odom_camera, config),
                      now.T_odom_camera)]
-        prior = self._prior(seen)
         for start, guess in ways:
             step = advance(self._landmarks, self._origin, start, seen, guess, config, prior)
             if is_good(step, now, n_images, config):
                 return step
         return None
 
-    def _prior(self, seen: Seen) -> Optional[Prior]:
-        """Return where the camera comes to unless it has changed its motion; None if unknown."""
+    def _prior(self, seen: Seen, expected: np.ndarray) -> Optional[Prior]:
+        """Return how sure the expected pose is that follows a good image; None if not at all."""
         dt_s = (seen.stamp_ns - self._now.seen.stamp_ns) * 1e-9
-        if self._motion is None or self._n_missed or dt_s <= 0:
+        if self._motion is None or dt_s <= 0:
             return None
-        return Prior(self._predicted(seen), self._config.sigma_acceleration * dt_s**2)
+        return Prior(expected, self._config.sigma_acceleration * dt_s**2)
 
     def _predicted(self, seen: Seen) -> np.ndarray:
         T = self._now.T_odom_camera

@@ -13,12 +13,12 @@ from geometry_msgs.msg import Transform, Vector3
 from managed import ManagedRig
 from nav_msgs.msg import Odometry
 from rig import RELIABLE
+from street import frames_of, street, true_base
 from tf2_msgs.msg import TFMessage
 
 from longrecon_ros.geometry import se3
 from longrecon_ros.ros.messages import header, matrix_of, stamp_ns, transform_message
 from longrecon_ros.ros.odometry import UNKNOWN_VARIANCE
-from longrecon_ros.synthetic.recipe import Production, Recipe
 from longrecon_ros.types import Frame
 
 N = 36
@@ -29,13 +29,13 @@ MODES = {'full': {('map', 'odom'), ('odom', 'base_link')}, 'odom': {('odom', 'ba
 @pytest.fixture(scope='module')
 def production():
     """Return a drive down a street."""
-    return Production.of(Recipe('street', n_frames=N, size=(320, 240)))
+    return street(N)
 
 
 @pytest.fixture(scope='module')
 def frames(production):
     """Return the frames of the drive."""
-    return [production.film.frame(i).to_frame() for i in range(N)]
+    return frames_of(production)
 
 
 def drive(rig, frames):
@@ -237,13 +237,9 @@ def test_a_constant_scale_makes_metres(frames, unscaled, tmp_path):
 
 def test_wheels_make_metres_without_a_jump(production, frames, unscaled, tmp_path):
     E = production.world.T_base_camera
-    start = production.film.pose(0)
-
-    def true_pose(i):
-        return E @ se3.relative(start, production.film.pose(i)) @ se3.inverse(E)
 
     def wheel_message(i):
-        T = true_pose(i)
+        T = true_base(production, i)
         message = Odometry(header=header(frames[i].stamp_ns, 'odom'), child_frame_id='base_link')
         p, q = message.pose.pose.position, message.pose.pose.orientation
         p.x, p.y, p.z = T[:3, 3].tolist()
@@ -267,7 +263,7 @@ def test_wheels_make_metres_without_a_jump(production, frames, unscaled, tmp_pat
         rig.wait(lambda: len(rig.odometry) == N)
         rig.wait(lambda: rig.told['scale_state'] == 'metric')
         assert states in (['arbitrary', 'estimated'], ['arbitrary', 'estimated', 'metric'])
-        truth = np.array([true_pose(i)[:3, 3] for i in range(N)])
+        truth = np.array([true_base(production, i)[:3, 3] for i in range(N)])
         true_scale = np.linalg.norm(truth[17] - truth[0]) / np.linalg.norm(unscaled[-1])
         assert float(rig.told['metres_per_unit']) == pytest.approx(true_scale, rel=0.05)
         steps = np.linalg.norm(np.diff(positions(rig.odometry), axis=0), axis=1)

@@ -11,8 +11,8 @@ pytest.importorskip('rclpy', reason='rclpy is not installed: make test, or sourc
 from lifecycle_msgs.msg import Transition
 from managed import ManagedRig
 from processes import children, folders, is_alive, n_files, n_threads, shared_files
+from street import frames_of, street
 
-from longrecon_ros.synthetic.recipe import Production, Recipe
 from longrecon_ros.worker.remains import owned_segments
 
 N = 26
@@ -22,8 +22,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 @pytest.fixture(scope='module')
 def frames():
     """Return the frames of a short drive down a street."""
-    production = Production.of(Recipe('street', n_frames=N, size=(320, 240)))
-    return [production.film.frame(i).to_frame() for i in range(N)]
+    return frames_of(street(N))
 
 
 @pytest.fixture

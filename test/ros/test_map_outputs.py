@@ -9,11 +9,11 @@ from managed import ManagedRig
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rig import LATCHED
 from sensor_msgs.msg import PointCloud2
+from street import frames_of, street
 from tf2_msgs.msg import TFMessage
 
 from longrecon_ros.geometry import se3
 from longrecon_ros.ros.messages import matrix_of
-from longrecon_ros.synthetic.recipe import Production, Recipe
 from longrecon_ros.types import Frame
 
 N = 28
@@ -59,8 +59,7 @@ def points_of(message):
 @pytest.fixture(scope='module')
 def frames():
     """Return the frames of a short drive down a street."""
-    production = Production.of(Recipe('street', n_frames=N, size=(320, 240)))
-    return [production.film.frame(i).to_frame() for i in range(N)]
+    return frames_of(street(N))
 
 
 class QuietRig(ManagedRig):

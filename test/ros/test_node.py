@@ -12,12 +12,12 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Transform, Vector3
 from rig import CAMERA_FRAME, image_message, Rig
 from sensor_msgs.msg import CompressedImage, PointField
+from street import frames_of, street
 
 from longrecon_ros.geometry import se3
 from longrecon_ros.io.trajectory_file import read_tum
 from longrecon_ros.ros.messages import header, matrix_of, stamp_ns
 from longrecon_ros.ros.odometry import UNKNOWN_VARIANCE
-from longrecon_ros.synthetic.recipe import Production, Recipe
 from longrecon_ros.types import Frame
 
 N = 36          # windows of 16 with 6 shared: after 16, 26 and 36 images
@@ -26,8 +26,8 @@ N = 36          # windows of 16 with 6 shared: after 16, 26 and 36 images
 @pytest.fixture(scope='module')
 def drive():
     """Return a short drive down a street: the production and its frames."""
-    production = Production.of(Recipe('street', n_frames=N, size=(320, 240)))
-    return production, [production.film.frame(i).to_frame() for i in range(N)]
+    production = street(N)
+    return production, frames_of(production)
 
 
 @pytest.fixture(scope='module')

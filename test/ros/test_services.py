@@ -12,9 +12,9 @@ from managed import ManagedRig
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from std_srvs.srv import SetBool, Trigger
+from street import frames_of, street
 
 from longrecon_ros.ros.messages import stamp_ns
-from longrecon_ros.synthetic.recipe import Production, Recipe
 from longrecon_ros.types import Frame
 
 N = 40          # windows of 8 with 3 shared: after 8, 13, 18, ... images
@@ -23,8 +23,7 @@ N = 40          # windows of 8 with 3 shared: after 8, 13, 18, ... images
 @pytest.fixture(scope='module')
 def frames():
     """Return the frames of a short drive down a street."""
-    production = Production.of(Recipe('street', n_frames=N, size=(320, 240)))
-    return [production.film.frame(i).to_frame() for i in range(N)]
+    return frames_of(street(N))
 
 
 class ServiceRig(ManagedRig):
